@@ -1,0 +1,645 @@
+"""Flask sessions in Redis, the way a koa-session2 ``RedisStore`` keeps them.
+
+Two lines give any Flask app these sessions::
+
+    from redis_store import RedisSessionInterface, connect
+    app.session_interface = RedisSessionInterface(connect("redis://localhost:6379/0"))
+
+The path of one request::
+
+    browser            Flask                                  Redis
+    Cookie: session -> open_session   check the signature     (nothing)
+                       view           first use of session    GET SESSION:<sid>
+                       save_session   a change                compare-and-set SESSION:<sid> EX <max_age>
+    Set-Cookie      <- Max-Age = EX
+
+Calls go one way: Flask -> RedisSessionInterface -> RedisStore -> client. ``RedisStore`` is koa's store (``get``,
+``set``, ``destroy``) and four more verbs; ``RedisSession`` is what ``flask.session`` is during a request;
+``RedisSessionInterface`` is the only one that sees cookies and configuration.
+
+Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its name, *key* the prefix and the sid,
+*owner* whoever is signed in. Every time span is in whole **seconds** (koa-session2 counts milliseconds).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import math
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, Request, Response
+from flask.json.tag import TaggedJSONSerializer
+from flask.sessions import SecureCookieSession, SessionInterface
+from itsdangerous import BadSignature, TimestampSigner
+from redis import BlockingConnectionPool, Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.retry import Retry
+from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.http import remove_entity_headers
+
+__all__ = ["RedisSession", "RedisSessionInterface", "RedisStore", "StoreUnavailable", "connect", "merge"]
+
+log = logging.getLogger(__name__)
+
+WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
+SOCKET_TIMEOUT = 0.25  # seconds to connect, for a pooled connection, and for an answer: three stay under one second
+MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
+MAX_TRIES = 100  # rounds of a compare-and-set; every lost round is another writer's success
+RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
+CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
+TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
+
+#: What a sid looks like: koa-session2's ``getID(24)`` (ours too), or the ``uuid()`` of the store that we follow.
+SID = re.compile(r"[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), time of signing, SHA-256 signature. Nothing
+#: that does not look exactly so reaches the signature check, much less Redis.
+SIGNED_COOKIE = re.compile(rf"({SID.pattern})\.([pb])\.[A-Za-z0-9_-]{{1,11}}\.[A-Za-z0-9_-]{{43}}")
+
+
+class StoreUnavailable(Exception):
+    """Redis could not be reached, did not answer in time, or refused the command.
+
+    The only exception of this module that is about Redis, whatever the client raised. The message names the command
+    and the kind of error; never a sid, which some of the client's own messages contain.
+    """
+
+
+class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
+    """`StoreUnavailable` inside a view: Flask answers it with 503 and ``Retry-After``, no handler needed."""
+
+    def __init__(self) -> None:
+        ServiceUnavailable.__init__(self, "The session store cannot be reached.", retry_after=RETRY_AFTER)
+
+
+def connect(url: str, **options: Any) -> Redis:
+    """A Redis client with every timeout, retry and pool limit set on purpose. Connects on first use, not now.
+
+    `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` (TLS, certificate checked) or
+    ``unix:///path/to/socket[?db=0]``. `options`, and options in the URL's query string, go to redis-py's pool and win
+    over what is set here. ValueError: another scheme.
+
+    redis-py's own defaults let one command wait for a minute. It would also repeat commands whose answer was lost,
+    which is wrong for GETDEL and SET NX: `RedisStore` repeats those that it may. And its protocol 3 turns off the
+    check for a connection with an unread answer, which could then be the next user's session: hence protocol 2.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"a Redis URL starts with redis://, rediss:// or unix://, not with {scheme[:20]!r}")
+    settings: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": SOCKET_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": MAX_CONNECTIONS,
+        "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
+    }
+    return Redis(connection_pool=BlockingConnectionPool.from_url(url, **settings | options))
+
+
+# Records ----------------------------------------------------------------------------------------------------------
+
+
+def _finite(digits: str) -> float:
+    if math.isfinite(number := float(digits)):
+        return number
+    raise ValueError(f"{digits} is not JSON")
+
+
+# Compact, and ASCII: every string survives, lone surrogates too, and koa's JSON.parse reads it.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
+_SCALARS = (str, int, float, bool, type(None))
+_TAGS = TaggedJSONSerializer()  # Flask's own, for the types that its cookie sessions keep
+
+
+def _tag(value: Any) -> Any:
+    """`value` in JSON's own types, with Flask's tags for the others: a tuple becomes ``{" t": [...]}``."""
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, dict):
+        tagged = {key: _tag(item) for key, item in value.items()}
+        if len(tagged) == 1 and (key := next(iter(tagged))) in _TAGS.tags:  # looks like a tag, is none: Flask marks it
+            return {" di": {f"{key}__": tagged[key]}}
+        return tagged
+    if isinstance(value, list | tuple):
+        items = [_tag(item) for item in value]
+        return items if isinstance(value, list) else {" t": items}
+    return _TAGS.tag(value)
+
+
+def _untag(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _TAGS.untag({key: _untag(item) for key, item in value.items()})
+    return [_untag(item) for item in value] if isinstance(value, list) else value
+
+
+def dump_record(session: Mapping[str, Any]) -> bytes:
+    """The JSON bytes that are kept in Redis.
+
+    TypeError, naming key and type, for a value that would not come back as it is: a set, NaN, a dict whose keys are
+    not strings, a list inside itself.
+    """
+    members = []
+    for key, value in session.items():
+        try:
+            tagged = _tag(value)
+            text = _encode(tagged)
+            if not isinstance(key, str) or (type(value) not in _SCALARS and _decode(text) != tagged):
+                raise TypeError("it would come back changed")
+        except (TypeError, ValueError, RecursionError) as error:
+            kind = type(value).__name__
+            raise TypeError(f"session[{key!r}], of type {kind}, does not survive JSON: {error}") from None
+        members.append(f"{_encode(key)}:{text}")
+    return f"{{{','.join(members)}}}".encode()
+
+
+def load_record(record: bytes | None) -> dict[str, Any] | None:
+    """What `dump_record` made into `record`. None for None, and, with one line in the log, for a malformed record."""
+    if record is None:
+        return None
+    try:
+        session = _decode(record.decode())
+        if isinstance(session, dict):  # each tag starts with a space; most records have none
+            return {key: _untag(value) for key, value in session.items()} if b'" ' in record else session
+        problem = f"JSON of type {type(session).__name__}"
+    except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
+        problem = type(error).__name__
+    log.warning("a malformed record is left alone and counts as missing: %s", problem)
+    return None
+
+
+# The store --------------------------------------------------------------------------------------------------------
+
+# One key and one step: nobody can write between the comparison and what follows it.
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+_DROP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class RedisStore:
+    """Sessions as JSON under ``prefix + sid``, each with a TTL. Knows Redis, and neither HTTP nor cookies.
+
+    Missing, expired and malformed are all the same: None, or False. Every verb raises `StoreUnavailable`; those that
+    write raise TypeError for a value that does not survive JSON. Each command is on one key, so a Cluster will do.
+
+    `client` is any redis-py client, preferably one of `connect`; a sid is any string.
+    """
+
+    def __init__(self, client: Any, prefix: str = "SESSION:") -> None:
+        self.client = client
+        self.prefix = prefix
+
+    def key(self, sid: str) -> str:
+        """The name of the session's key in Redis."""
+        return self.prefix + sid
+
+    def get(self, sid: str) -> dict[str, Any] | None:
+        """The session. GET; koa-session2's ``get``."""
+        return load_record(self.read(sid))
+
+    def set(self, session: Mapping[str, Any], sid: str | None = None, *, max_age: int = WEEK) -> str:
+        """Write the session, whatever was there; returns its sid, a new one if none is given. SET EX; koa's ``set``."""
+        sid = sid or new_sid()
+        self._run("SET", self.key(sid), dump_record(session), "EX", max_age)
+        return sid
+
+    def destroy(self, sid: str) -> bool:
+        """End the session; False when there was none. DEL; koa-session2's ``destroy``."""
+        return bool(self._run("DEL", self.key(sid), again=True))
+
+    def touch(self, sid: str, *, max_age: int = WEEK) -> bool:
+        """Keep the session for `max_age` seconds from now; False when there is none. EXPIRE."""
+        return bool(self._run("EXPIRE", self.key(sid), max_age, again=True))
+
+    def add(self, sid: str, value: Mapping[str, Any], *, max_age: int = WEEK) -> bool:
+        """Write if there is nothing yet; False, and nothing changed, when there is. SET NX EX."""
+        return bool(self._run("SET", self.key(sid), dump_record(value), "EX", max_age, "NX"))
+
+    def take(self, sid: str) -> dict[str, Any] | None:
+        """Read and delete in one step: of many callers one gets it. GETDEL."""
+        return load_record(self._run("GETDEL", self.key(sid), NEVER_DECODE=True))
+
+    def update(
+        self,
+        sid: str,
+        change: Callable[[dict[str, Any]], dict[str, Any] | None],
+        *,
+        max_age: int = WEEK,
+        seen: bytes | None = None,
+        to: str | None = None,
+    ) -> dict[str, Any] | None:
+        """Make the session ``change(session)`` and lose nothing that others write: GET, then a compare-and-set.
+
+        `change` must be pure: if another writer was first, it is called again with what that one wrote. It may return
+        None: nothing is written. Returns what was written, or None: there is no session, and none comes back from the
+        dead. `seen`: its record, if known, saves the GET. `to`: the session moves to this sid and leaves its own.
+        """
+        for _ in range(MAX_TRIES):
+            record = seen or self.read(sid)
+            session = load_record(record)
+            changed = None if session is None else change(session)
+            if record is None or changed is None:
+                return None
+            if self._swap(sid, record, to or sid, dump_record(changed), max_age):
+                return changed
+            seen = None
+        raise StoreUnavailable(f"{MAX_TRIES} other writers were first")
+
+    def read(self, sid: str) -> bytes | None:
+        """The session's record, as it is in Redis. GET."""
+        record: bytes | None = self._run("GET", self.key(sid), again=True, NEVER_DECODE=True)
+        return record
+
+    def _swap(self, sid: str, seen: bytes, to: str, record: bytes, max_age: int) -> bool:
+        """Write `record` under the sid `to`, if that of `sid` is still `seen`. The one primitive under `update`.
+
+        A move writes the new record before it deletes the old one: in one transaction; on a Cluster, where the two
+        keys live on two servers, one after the other. If the old one changed, it is still there: try again.
+        """
+        if to == sid:
+            return bool(self._run("EVAL", _SWAP, 1, self.key(sid), seen, record, max_age))
+        write, drop = ("SET", self.key(to), record, "EX", max_age), ("EVAL", _DROP, 1, self.key(sid), seen)
+        if isinstance(self.client, RedisCluster):
+            self._run(*write)
+            return bool(self._run(*drop))
+        with self.client.pipeline(transaction=True) as transaction:
+            transaction.execute_command(*write)
+            transaction.execute_command(*drop)
+            return bool(self._call("MULTI", transaction.execute)[1])
+
+    def _run(self, *command: Any, again: bool = False, **options: Any) -> Any:
+        return self._call(command[0], lambda: self.client.execute_command(*command, **options), again=again)
+
+    def _call(self, name: str, send: Callable[[], Any], *, again: bool = False) -> Any:
+        """What `send` returns. `again`: it may be sent twice, if the connection broke (servers close idle ones)."""
+        try:
+            return send()
+        except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
+            if again and isinstance(error, ConnectionError):
+                return self._call(name, send)
+            if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
+                log.warning("a key that holds no string is left alone and counts as missing")
+                return None
+            # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
+            words = f": {error}" if type(error) in (ConnectionError, TimeoutError) else ""
+            raise StoreUnavailable(f"{name} failed with {type(error).__name__}{words}") from None
+
+
+def new_sid() -> str:
+    """192 random bits as 48 hexadecimal digits, like koa-session2's ``getID(24)``."""
+    return secrets.token_hex(24)
+
+
+# The session ------------------------------------------------------------------------------------------------------
+
+_MISSING = object()
+
+
+def merge(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """`theirs`, with what changed from `base` to `mine` on top: of two writers of different keys both win.
+
+    On the same key `mine` wins, except that dicts are merged key by key in their turn; a list is one value. Pure.
+    """
+    merged = dict(theirs)
+    for key in {**base, **mine}:
+        before, now, other = (session.get(key, _MISSING) for session in (base, mine, theirs))
+        if now is _MISSING:
+            merged.pop(key, None)
+        elif before is not _MISSING and dump_record({"": before}) == dump_record({"": now}):
+            continue  # the same as JSON: to Python, 1 == 1.0 == True
+        elif isinstance(now, dict) and isinstance(other, dict):
+            merged[key] = merge(before if isinstance(before, dict) else {}, now, other)
+        else:
+            merged[key] = now
+    return merged
+
+
+class RedisSession(SecureCookieSession):
+    """What ``flask.session`` is during a request: Flask's own session, but its record is read on first use.
+
+    As there, `modified` is True after a change. A change inside a nested list or dict is found without it.
+    """
+
+    def __init__(self, store: RedisStore, sid: str | None, *, permanent: bool, due: bool) -> None:
+        super().__init__()
+        self._store = store
+        self._permanent = permanent  # unless the session says otherwise
+        self._outer_error = sys.exception()
+        self.sid = sid  #: None: the visitor has no session
+        self.due = due  #: whether it is time to refresh cookie and TTL
+        self.loaded = False  #: whether the request used its session
+        self.record: bytes | None = None  #: what was in Redis; None: nothing, or nothing usable
+        self.failure: StoreUnavailable | None = None  #: why that could not be read
+        self.hidden = False  #: whether whoever asked was not told of the failure
+        self.moving = False  #: whether the session gets a new sid at the end of the request
+        self.saved = False  #: whether the response is decided
+
+    def load(self) -> None:
+        """Read the record, once. SessionUnavailable, once: Redis is away.
+
+        From then on, and wherever Flask is answering another error already, the session just looks empty: an error
+        page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
+        """
+        if self.loaded:
+            return
+        self.loaded = self.accessed = True
+        try:
+            self.record = None if self.sid is None else self._store.read(self.sid)
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+            self.failure = error
+        if self.failure is not None:
+            self.hidden = self.saved or sys.exception() is not self._outer_error
+            if not self.hidden:
+                raise SessionUnavailable
+        elif (session := load_record(self.record)) is None:
+            self.record = None
+        else:
+            dict.update(self, session)  # not self.update: nothing is modified yet
+
+    def regenerate(self) -> None:
+        """Give the session a new sid when the request ends, as a change of the owner does by itself."""
+        self.load()
+        self.moving = True
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser; what ``SESSION_PERMANENT`` says, until it is set."""
+        return bool(self.get("_permanent", self._permanent))
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self["_permanent"] = bool(value)
+
+
+def _after_load(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def load_and_call(self: RedisSession, *args: Any, **kwargs: Any) -> Any:
+        self.load()
+        return method(self, *args, **kwargs)
+
+    return load_and_call
+
+
+# Every method of a dict that looks at what is in it, or changes that.
+for _name in """__contains__ __delitem__ __eq__ __getitem__ __ior__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__
+    __ror__ __setitem__ clear copy get items keys pop popitem setdefault update values""".split():
+    setattr(RedisSession, _name, _after_load(getattr(SecureCookieSession, _name)))
+
+
+# The interface ----------------------------------------------------------------------------------------------------
+
+#: What `check` looks at: default, what is accepted, in words. The defaults of Flask's own settings are Flask's.
+SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "SESSION_USE_SIGNER": (True, lambda value: isinstance(value, bool), "True or False"),
+    "SESSION_PERMANENT": (True, lambda value: isinstance(value, bool), "True or False"),
+    "SESSION_REFRESH_AFTER": (60, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
+    "SESSION_MAX_BYTES": (2**20, lambda value: type(value) is int and value > 0, "a whole number of bytes"),
+    "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
+    "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
+    "PERMANENT_SESSION_LIFETIME": (None, lambda value: _is_lifetime(value), "a timedelta or seconds, 1 s to 68 years"),
+    # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
+    "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
+}
+
+
+def _are(values: Any, kind: Any) -> bool:
+    return isinstance(values, list | tuple) and all(value and isinstance(value, kind) for value in values)
+
+
+def _is_lifetime(value: Any) -> bool:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    return type(seconds) in (int, float) and 1 <= seconds < 2**31
+
+
+@functools.lru_cache(maxsize=8)  # building a signer costs more than signing
+def _make_signer(keys: tuple[Any, ...], salt: str) -> TimestampSigner:
+    return TimestampSigner(keys, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+
+
+class RedisSessionInterface(SessionInterface):
+    """Flask's session hooks on a `RedisStore`: the cookie, the configuration, and who may write what.
+
+    `client_or_store` is any redis-py client (`connect` makes a good one), or a ready `RedisStore`.
+    """
+
+    session_class = RedisSession
+    salt = "redis-session"  # what the same key signed for another purpose is no session cookie
+
+    def __init__(self, client_or_store: Any) -> None:
+        self.store = client_or_store if isinstance(client_or_store, RedisStore) else RedisStore(client_or_store)
+        self._trails = RedisStore(self.store.client, f"MOVED:{self.store.prefix}")
+
+    def check(self, app: Flask) -> None:
+        """Fill in default settings; ValueError for a wrong one, with key, value and what was expected.
+
+        Called before an app's first request. An app that would rather not start than fail there calls it at its start.
+        """
+        for name, (default, accepts, expected) in SETTINGS.items():
+            value = app.config.setdefault(name, default)
+            if not accepts(value):
+                shown = "not shown" if "SECRET" in name else repr(value)
+                raise ValueError(f"{name} is {shown}; expected {expected}")
+        app.extensions["redis_session"] = self
+
+    def open_session(self, app: Flask, request: Request) -> RedisSession | None:
+        """The session of a request, not read yet. None, for Flask's NullSession, when there is no SECRET_KEY."""
+        if app.extensions.get("redis_session") is not self:
+            self.check(app)
+        if app.config["SESSION_USE_SIGNER"] and not app.secret_key:
+            return None
+        cookies = request.cookies.getlist(self.get_cookie_name(app))
+        # Of two cookies with one name, one was planted from another host or path; nobody can tell which.
+        sid, due = self.read_cookie(app, cookies[0]) if len(cookies) == 1 else (None, False)
+        return self.session_class(self.store, sid, permanent=app.config["SESSION_PERMANENT"], due=due)
+
+    def save_session(self, app: Flask, session: RedisSession, response: Response) -> None:  # type: ignore[override]
+        """Store what the request did to its session, and tell the browser in the same breath.
+
+        The cookie is set exactly when the key's EX was, deleted only by the request that ended the session, and left
+        alone otherwise: the browser may hold a newer one. A change that could not be stored makes the response a 503.
+        TypeError, ValueError: the session holds what JSON cannot keep, or too much of it; nothing was written.
+        """
+        session.saved = True
+        sid = None
+        try:
+            if session.failure is None:
+                sid = self._save(app, session)
+            # Whoever was told of a failed read and answered all the same is trusted; so is a page about an error.
+            elif session.modified or response.status_code == 500 or (session.hidden and response.status_code < 400):
+                raise session.failure
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+            self._refuse(app, response)
+        if session.failure is not None and response.status_code == 503:
+            response.headers.setdefault("Retry-After", str(RETRY_AFTER))
+        if session.accessed or sid is not None:
+            response.vary.add("Cookie")
+        name, attributes = self.get_cookie_name(app), self._get_cookie_attributes(app)
+        if sid:
+            permanent = session.permanent if session.loaded else True  # only such a session is refreshed unread
+            max_age = self.get_max_age(app) if permanent else None
+            response.set_cookie(name, self.make_cookie(app, sid, permanent), max_age=max_age, **attributes)
+        elif sid is not None:
+            response.delete_cookie(name, **attributes)
+
+    def _refuse(self, app: Flask, response: Response) -> None:
+        """Make `response` a 503 in place. It is too late for an exception: Flask would not ask any handler."""
+        error = SessionUnavailable()
+        try:
+            page = app.make_response(app.handle_http_exception(error))  # the app's own page, if it has one
+        except Exception:
+            log.exception("the app's page for a 503 failed")
+            page = app.make_response(error.get_response())
+        if hasattr(response.response, "close"):
+            response.call_on_close(response.response.close)
+        remove_entity_headers(response.headers, allowed=())
+        for name in ("Location", "Set-Cookie", "ETag", "Cache-Control", "Content-Disposition"):
+            response.headers.remove(name)
+        response.direct_passthrough = False
+        response.status_code = 503
+        response.content_type = page.content_type
+        response.cache_control.no_store = True
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+        response.set_data(page.get_data())
+
+    # The cookie.
+
+    def get_max_age(self, app: Flask) -> int:
+        """Seconds: the key's EX and the cookie's Max-Age, from ``PERMANENT_SESSION_LIFETIME``."""
+        return int(app.permanent_session_lifetime.total_seconds())
+
+    def get_signer(self, app: Flask) -> TimestampSigner:
+        """It signs with ``SECRET_KEY``, and accepts ``SECRET_KEY_FALLBACKS`` too."""
+        fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
+        return _make_signer((*fallbacks, app.secret_key or ""), self.salt)
+
+    def make_cookie(self, app: Flask, sid: str, permanent: bool) -> str:
+        """The cookie's value: the sid and whether it is permanent, signed together with the time. Unsigned: the sid."""
+        if not app.config["SESSION_USE_SIGNER"]:
+            return sid
+        return self.get_signer(app).sign(f"{sid}.{'p' if permanent else 'b'}").decode()
+
+    def read_cookie(self, app: Flask, value: str) -> tuple[str | None, bool]:
+        """The cookie's sid, and whether a refresh is due. (None, False): it is not ours, or past its age."""
+        refresh = app.config["SESSION_REFRESH_EACH_REQUEST"]
+        if not app.config["SESSION_USE_SIGNER"]:  # then it does not tell its age, and a refresh is always due
+            return (value, refresh) if SID.fullmatch(value) else (None, False)
+        if (match := SIGNED_COOKIE.fullmatch(value)) is None:
+            return None, False
+        signer = self.get_signer(app)
+        try:
+            _, signed = signer.unsign(value, return_timestamp=True)
+        except BadSignature:
+            return None, False
+        age = signer.get_timestamp() - int(signed.timestamp())
+        if not -CLOCK_SKEW <= age <= self.get_max_age(app):
+            return None, False
+        after = app.config["SESSION_REFRESH_AFTER"]
+        return match[1], refresh and match[2] == "p" and (after == 0 or age > after)
+
+    def _get_cookie_attributes(self, app: Flask) -> dict[str, Any]:
+        names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
+        return {name: getattr(self, f"get_cookie_{name}")(app) for name in names}
+
+    # The record. Each returns what the browser is to hold: a sid, "" for no cookie, None for what it holds already.
+
+    def _save(self, app: Flask, session: RedisSession) -> str | None:
+        sid = session.sid
+        if session.due and not session.loaded and not app.config["SESSION_USE_SIGNER"]:
+            session.load()  # a raw sid does not tell whether it is permanent
+        if session.failure is not None:
+            return None
+        if not session.loaded:
+            return self._refresh(app, sid) if sid is not None and session.due else None
+        mine, base = dict(session), load_record(session.record)
+        if sid is None or base is None:
+            return self._create(app, session, mine) if mine else self._end(session)
+        if base and not mine:
+            return self._end(session)
+        if session.moving or dump_record(mine) != dump_record(base):
+            return self._write(app, session, sid, base, mine)
+        if session.modified or (session.due and session.permanent):
+            return self._refresh(app, sid)
+        return None
+
+    def _refresh(self, app: Flask, sid: str) -> str | None:
+        try:
+            kept = self.store.touch(sid, max_age=self.get_max_age(app))
+        except StoreUnavailable as error:  # nothing is lost: the next request tries again
+            log.warning("%s", error)
+            return None
+        return sid if kept else None
+
+    def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str:
+        # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
+        sid = new_sid()
+        if not self.store.add(sid, self._limit(app, mine), max_age=self.get_max_age(app)):
+            raise StoreUnavailable("a new sid was in use")  # only when the client sends a lost command again
+        session.sid, session.record = sid, dump_record(mine)
+        return sid
+
+    def _write(
+        self, app: Flask, session: RedisSession, sid: str, base: dict[str, Any], mine: dict[str, Any]
+    ) -> str | None:
+        names = app.config["SESSION_OWNER_KEYS"]
+        owners = [mine.get(name) for name in names if mine.get(name) != base.get(name)]
+        login = any(owner is not None for owner in owners)
+        to = new_sid() if owners or session.moving else sid
+        self._limit(app, mine)
+        if to != sid and not login:
+            self._leave_trail(sid, to)
+
+        def change(theirs: dict[str, Any]) -> dict[str, Any]:
+            return self._limit(app, merge(base, mine, theirs))
+
+        max_age = self.get_max_age(app)
+        if self.store.update(sid, change, max_age=max_age, seen=session.record, to=to) is not None:
+            session.sid, session.record, session.moving = to, dump_record(mine), False
+            return to
+        if to != sid:
+            self.store.destroy(to)
+        if login:  # what ended stays ended, but what this request did is a session of its own
+            return self._create(app, session, merge(base, mine, {}))
+        changed = sorted(key for key in base.keys() | mine.keys() if base.get(key) != mine.get(key))
+        log.warning("a session ended while a request was changing it; the changes are dropped: %r", changed)
+        return None
+
+    def _end(self, session: RedisSession) -> str | None:
+        sid, record, session.record = session.sid, session.record, None
+        if sid is None or not session.modified:
+            return None
+        ended = record is not None and self.store.destroy(sid)
+        return "" if ended or self._end_moved(sid) else None
+
+    # A logout that finds its sid just replaced (not by a login) ends the session where it went.
+
+    def _leave_trail(self, sid: str, to: str) -> None:
+        if not self._trails.add(sid, {"to": [to]}, max_age=TRAIL_MAX_AGE):
+            self._trails.update(sid, lambda trail: {"to": [*trail["to"], to]}, max_age=TRAIL_MAX_AGE)
+
+    def _end_moved(self, sid: str) -> bool:
+        trail = self._trails.get(sid) or {}
+        return any([self.store.destroy(to) or self._end_moved(to) for to in trail.get("to", [])])
+
+    def _limit(self, app: Flask, session: dict[str, Any]) -> dict[str, Any]:
+        size, limit = len(dump_record(session)), app.config["SESSION_MAX_BYTES"]
+        if size > limit:
+            raise ValueError(f"the session takes {size} bytes; SESSION_MAX_BYTES allows {limit}")
+        return session

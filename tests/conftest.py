@@ -1,0 +1,165 @@
+"""One suite, two backends: fakeredis, and a real ``redis-server`` that the tests start themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+from flask import Flask
+from itsdangerous import TimestampSigner
+
+from redis_store import RedisSessionInterface, RedisStore, connect
+
+SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
+
+
+class RedisServer:
+    """A private ``redis-server`` on a unix socket in a folder of its own; nobody else's Redis is ever touched."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.command = ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", *options]
+        self.command += ["--dir", str(folder), "--logfile", str(folder / "redis.log")]
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                redis.Redis(unix_socket_path=str(self.socket), protocol=2).ping()
+                return
+            except redis.RedisError:
+                time.sleep(0.005)  # it is ready within a few of these
+        raise RuntimeError("redis-server did not start")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def make_server() -> Iterator[Any]:
+    """Starts servers that a test may stop, freeze and start again."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs a redis-server on the PATH")
+    servers: list[RedisServer] = []
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+
+        def make(*options: str) -> RedisServer:
+            own = Path(folder, str(len(servers)))
+            own.mkdir()
+            servers.append(RedisServer(own, *options))
+            return servers[-1]
+
+        yield make
+        for server in servers:
+            server.thaw()
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs a redis-server on the PATH")
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def server(shared_server: RedisServer) -> RedisServer:
+    """The tests' own redis-server, empty."""
+    connect(shared_server.url).flushall()
+    return shared_server
+
+
+@pytest.fixture(params=["fakeredis", "redis-server"])
+def client(request: pytest.FixtureRequest) -> Any:
+    """An empty Redis: each test that asks for one runs on fakeredis and on a real server."""
+    if request.param == "fakeredis":
+        return fakeredis.FakeRedis()
+    return connect(request.getfixturevalue("server").url)
+
+
+@pytest.fixture
+def store(client: Any) -> RedisStore:
+    return RedisStore(client)
+
+
+@pytest.fixture
+def app(client: Any) -> Flask:
+    """A Flask app with the two lines, and no view yet."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.session_interface = RedisSessionInterface(client)
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's own settings do not reach the tests."""
+    for name in [*os.environ]:
+        if name.startswith("FLASK_") or name in ("REDIS_URL", "SECRET_KEY"):
+            monkeypatch.delenv(name)
+
+
+class Clock:
+    """The clock that signs cookies and reads their age; a test moves it instead of sleeping."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def __call__(self, signer: TimestampSigner) -> int:
+        return int(time.time()) + self.offset
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: clock(signer))
+    return clock
+
+
+def set_cookie(response: Any) -> str | None:
+    """The session cookie that a response sets or deletes, as the browser sees it; None: it is left alone."""
+    headers = [header for header in response.headers.getlist("Set-Cookie") if header.startswith("session=")]
+    assert len(headers) < 2
+    return headers[0] if headers else None
+
+
+def sid_of(client: Any) -> str:
+    """The sid of the one session that there is."""
+    (key,) = client.keys("SESSION:*")
+    return str(key.decode().removeprefix("SESSION:"))
+
+
+def sign(app: Flask, sid: str, *, permanent: bool = True) -> str:
+    """A good cookie for any sid."""
+    interface = app.session_interface
+    assert isinstance(interface, RedisSessionInterface)
+    interface.check(app)
+    return interface.make_cookie(app, sid, permanent)
+
+
+def route(app: Flask, path: str, view: Callable[[], Any]) -> None:
+    """A view in one line: what it returns, or "ok"."""
+    app.add_url_rule(path, path, lambda: view() or "ok")
