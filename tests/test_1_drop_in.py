@@ -1,0 +1,278 @@
+"""Promise 1: a drop-in for Flask's session. Flask's own test-suite is run by conformance/suites.py."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import flask
+import pytest
+from conftest import SECRET_KEY, route, set_cookie, sid_of
+from flask import Flask, session
+from flask.sessions import NullSession, SecureCookieSession
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from redis_store import RedisSessionInterface, dump_record, load_record
+
+SPECIAL = {
+    "t": (1, (2, [3, (4,)])),
+    "b": b"\xff\x00",
+    "m": Markup("<b>"),
+    "u": uuid.UUID(int=5),
+    "d": datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC),
+    "tag": {" t": "no tuple"},
+    "tag2": {" t__": "no tuple"},
+    "tag3": {" di": {" b": "no bytes"}},
+    "nested": [{"x": ({"y": b"z"},)}],
+}
+
+
+def test_special_types_come_back_as_they_were(app: Flask) -> None:
+    """The types that Flask's tagged JSON keeps survive, nested too, and what looks like a tag is none."""
+    route(app, "/set", lambda: session.update(SPECIAL))
+    route(app, "/get", lambda: repr([dict(session) == SPECIAL, type(session["m"]), session["t"]]))
+    browser = app.test_client()
+    browser.get("/set")
+    assert browser.get("/get").text == repr([True, Markup, SPECIAL["t"]])
+
+
+keys = st.text(st.characters(), max_size=8)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters())
+    | st.binary()
+    | st.uuids()
+    | st.text().map(Markup)
+    | st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
+        lambda time: time.replace(microsecond=0)
+    )
+)
+tags = st.sampled_from([" t", " b", " m", " u", " d", " di", " t__", " di__"])
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(keys | tags, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+sessions = st.dictionaries(keys | tags, values, max_size=5)
+
+
+def typed(value: Any) -> Any:
+    """`value` with the types spelled out: to ==, True is 1 and Markup is str."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [typed(item) for item in value]
+    return type(value), value
+
+
+@given(sessions)
+@settings(max_examples=300, deadline=None)
+def test_every_session_survives_its_record(data: dict[str, Any]) -> None:
+    """What dump_record writes, load_record reads: equal, and of the same types."""
+    assert typed(load_record(dump_record(data))) == typed(data)
+
+
+@given(sessions.filter(bool))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_session_survives_redis(app: Flask, data: dict[str, Any]) -> None:
+    """Through the interface, on either backend, a session comes back as it was."""
+    browser = app.test_client()
+    with browser.session_transaction() as written:
+        written.update(data)
+    with browser.session_transaction() as read:
+        assert typed(dict(read)) == typed(data)
+
+
+METHODS: list[Callable[[Any], Any]] = [
+    lambda s: s["a"],
+    lambda s: s.get("b"),
+    lambda s: s.get("no", 5),
+    lambda s: "a" in s,
+    lambda s: len(s),
+    lambda s: bool(s),
+    lambda s: list(s),
+    lambda s: list(reversed(s)),
+    lambda s: (list(s.keys()), list(s.values()), list(s.items())),
+    lambda s: dict(s),
+    lambda s: {**s},
+    lambda s: s == {"a": 1, "b": [2]},
+    lambda s: s != {"a": 1},
+    lambda s: s | {"c": 3},
+    lambda s: {"c": 3} | s,
+    lambda s: s.copy() == {"a": 1, "b": [2]},
+    lambda s: s.setdefault("c", 3),
+    lambda s: s.setdefault("a", 3),
+    lambda s: s.pop("a"),
+    lambda s: s.pop("no", 7),
+    lambda s: s.popitem(),
+    lambda s: s.update(c=3),
+    lambda s: s.update({"a": 2}, d=4),
+    lambda s: s.__setitem__("a", 5),
+    lambda s: s.__delitem__("a"),
+    lambda s: s.__ior__({"e": 5}) and None,
+    lambda s: s.clear(),
+    lambda s: s.permanent,
+    lambda s: setattr(s, "permanent", True),
+    lambda s: s.modified,
+    lambda s: s.new,
+    lambda s: isinstance(s, dict),
+    lambda s: isinstance(s, SecureCookieSession),
+]
+
+
+@pytest.mark.parametrize("number", range(len(METHODS)))
+def test_each_method_as_the_first_use_does_what_flasks_own_session_does(app: Flask, number: int) -> None:
+    """Result, content and `modified` after each method are those of Flask's cookie session: nothing is skipped."""
+    method = METHODS[number]
+    app.config["SESSION_PERMANENT"] = False
+    with app.test_client() as browser:
+        with browser.session_transaction() as ours:
+            ours.update({"a": 1, "b": [2]})
+        flasks = SecureCookieSession({"a": 1, "b": [2]})
+        with browser.session_transaction() as ours:
+            assert method(ours) == method(flasks)
+            assert (dict(ours), ours.modified) == (dict(flasks), flasks.modified)
+
+
+def test_a_missing_key_is_a_key_error(app: Flask) -> None:
+    """As with any dict."""
+    with app.test_request_context(), pytest.raises(KeyError):
+        session["no"]
+
+
+def test_without_a_secret_key_there_is_a_null_session(app: Flask) -> None:
+    """Reading works, writing explains what is missing."""
+    app.secret_key = None
+    with app.test_request_context():
+        assert isinstance(flask.globals.request_ctx._session, NullSession)
+        assert session.get("a") is None
+        with pytest.raises(RuntimeError, match="secret key"):
+            session["a"] = 1
+
+
+def test_flashed_messages_survive_a_redirect(app: Flask) -> None:
+    """flash() and get_flashed_messages(), Markup included."""
+
+    def view() -> Any:
+        flask.flash(Markup("<b>hi</b>"), "note")
+        return flask.redirect("/")
+
+    route(app, "/flash", view)
+    route(app, "/", lambda: repr(flask.get_flashed_messages(with_categories=True)))
+    browser = app.test_client()
+    assert browser.get("/flash", follow_redirects=True).text == "[('note', Markup('<b>hi</b>'))]"
+    assert browser.get("/").text == "[]"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda cart: cart["list"].append(2), lambda cart: cart["deep"]["x"].update(y=1), lambda cart: cart.clear()],
+)
+def test_a_change_inside_a_nested_value_is_saved(app: Flask, change: Callable[[Any], Any]) -> None:
+    """Without `modified`, as koa-session2 does: it is the JSON that is compared."""
+    browser = app.test_client()
+    cart: dict[str, Any] = {"list": [1], "deep": {"x": {}}}
+    with browser.session_transaction() as first:
+        first["cart"] = cart
+    with browser.session_transaction() as second:
+        change(second["cart"])
+        assert not second.modified
+    change(cart)
+    with browser.session_transaction() as third:
+        assert third["cart"] == cart
+
+
+def test_every_cookie_setting_is_honoured_on_setting_and_on_deletion(app: Flask) -> None:
+    """Name, domain, path, Secure, HttpOnly, SameSite, Partitioned: a deletion that differs deletes nothing."""
+    app.config.update(
+        SESSION_COOKIE_NAME="sid",
+        SESSION_COOKIE_DOMAIN="example.com",
+        SESSION_COOKIE_PATH="/shop",
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_PARTITIONED=True,
+    )
+    route(app, "/shop/in", lambda: session.update(a=1))
+    route(app, "/shop/out", lambda: session.clear())
+    browser = app.test_client()
+    attributes = {"Domain=example.com", "Path=/shop", "Secure", "HttpOnly", "SameSite=Strict", "Partitioned"}
+    for path, value in (("in", ""), ("out", "sid=")):
+        (header,) = browser.get(f"/shop/{path}", base_url="https://www.example.com").headers.getlist("Set-Cookie")
+        first, *rest = header.split("; ")
+        assert first.startswith("sid=")
+        assert first == value or not value
+        assert attributes <= set(rest)
+    assert "Max-Age=0" in rest
+
+
+def test_vary_is_there_when_the_session_was_used_or_its_cookie_set(app: Flask, clock: Any) -> None:
+    """A cache must not hand one visitor's page to another; a page without session may be shared."""
+    route(app, "/in", lambda: session.update(a=1))
+    route(app, "/read", lambda: str(session.get("a")))
+    route(app, "/no", lambda: "public")
+    browser = app.test_client()
+    assert "Cookie" in browser.get("/in").vary
+    assert "Cookie" in browser.get("/read").vary
+    assert "Cookie" not in browser.get("/no").vary
+    clock.offset = 61
+    assert "Cookie" in browser.get("/no").vary
+
+
+def test_fallback_keys_are_accepted_and_the_cookie_is_signed_anew(app: Flask) -> None:
+    """A rotated key ends no session, and the next cookie has the new key's signature."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["a"] = 1
+    app.config.update(SECRET_KEY="another-" + SECRET_KEY, SECRET_KEY_FALLBACKS=[SECRET_KEY])
+    with browser.session_transaction() as second:
+        assert second["a"] == 1
+        second["a"] = 2
+    app.config["SECRET_KEY_FALLBACKS"] = None
+    with browser.session_transaction() as third:
+        assert third["a"] == 2
+
+
+def test_saving_twice_is_saving_once(app: Flask, client: Any) -> None:
+    """Extensions (Flask-SocketIO) save a session that they hold several times: one record, the last state."""
+    interface = app.session_interface
+    with app.test_request_context():
+        for number in range(3):
+            session["n"] = number
+            interface.save_session(app, flask.globals.request_ctx.session, app.response_class())
+    sid = sid_of(client)
+    assert load_record(client.get(f"SESSION:{sid}")) == {"n": 2}
+
+
+def test_a_session_lives_on_while_a_response_is_streamed(app: Flask) -> None:
+    """stream_with_context reads the session after it was saved."""
+
+    def view() -> flask.Response:
+        session["a"] = 1
+        return flask.Response(flask.stream_with_context(str(session["a"]) for _ in range(2)))
+
+    route(app, "/", view)
+    assert app.test_client().get("/").text == "11"
+
+
+def test_the_interface_takes_a_client_or_a_store(client: Any) -> None:
+    """Two lines are all that an app needs; a store of one's own brings its prefix."""
+    from redis_store import RedisStore
+
+    app = Flask("plain")
+    app.secret_key = SECRET_KEY
+    app.session_interface = RedisSessionInterface(RedisStore(client, "shop:"))
+    route(app, "/", lambda: session.update(a=1))
+    assert set_cookie(app.test_client().get("/"))
+    assert [key[:5] for key in client.keys()] == [b"shop:"]
