@@ -1,0 +1,164 @@
+"""Promise 2: the key's EX and the cookie's Max-Age are set together, or not at all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from conftest import Clock, route, set_cookie, sid_of, sign
+from flask import Flask, session
+
+LIFETIME = 1000
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    app.config["PERMANENT_SESSION_LIFETIME"] = LIFETIME
+    route(app, "/write", lambda: session.update(n=session.get("n", 0) + 1))
+    route(app, "/read", lambda: str(session.get("n")))
+    route(app, "/no", lambda: "public")
+    route(app, "/same", lambda: session.update(n=session["n"]))
+    route(app, "/browser", lambda: setattr(session, "permanent", False))
+    route(app, "/permanent", lambda: setattr(session, "permanent", True))
+    return app
+
+
+def age(client: Any, seconds: int) -> None:
+    """Let the session's key have been set that long ago."""
+    assert client.expire(f"SESSION:{sid_of(client)}", LIFETIME - seconds)
+
+
+def ttl(client: Any) -> int:
+    """Seconds, rounded up: what EX was set to a moment ago."""
+    return -int(-client.pttl(f"SESSION:{sid_of(client)}") // 1000)
+
+
+@pytest.mark.parametrize("path", ["/write", "/same"])
+def test_a_write_sets_both(app: Flask, client: Any, path: str) -> None:
+    """After a write, and after assigning an equal value, EX is Max-Age."""
+    browser = app.test_client()
+    browser.get("/write")
+    age(client, 500)
+    assert f"Max-Age={LIFETIME};" in str(set_cookie(browser.get(path)))
+    assert ttl(client) == LIFETIME
+
+
+@pytest.mark.parametrize("path", ["/read", "/no"])
+def test_a_refresh_that_is_due_sets_both(app: Flask, client: Any, clock: Clock, path: str) -> None:
+    """When the cookie is older than SESSION_REFRESH_AFTER, also on a request that never touches the session."""
+    browser = app.test_client()
+    browser.get("/write")
+    age(client, 61)
+    clock.offset = 61
+    assert f"Max-Age={LIFETIME};" in str(set_cookie(browser.get(path)))
+    assert ttl(client) == LIFETIME
+    assert set_cookie(browser.get(path)) is None, "the new cookie is young"
+
+
+@pytest.mark.parametrize("path", ["/read", "/no"])
+def test_a_refresh_that_is_not_due_sets_neither(app: Flask, client: Any, clock: Clock, path: str) -> None:
+    """A cookie of up to SESSION_REFRESH_AFTER seconds is left alone, and so is the TTL."""
+    browser = app.test_client()
+    browser.get("/write")
+    age(client, 500)
+    clock.offset = 60
+    assert set_cookie(browser.get(path)) is None
+    assert ttl(client) == LIFETIME - 500
+
+
+@pytest.mark.parametrize("offset", [0, -30])
+def test_refresh_after_0_means_every_request(app: Flask, client: Any, clock: Clock, offset: int) -> None:
+    """Flask's own meaning of SESSION_REFRESH_EACH_REQUEST, whatever the clocks say."""
+    app.config["SESSION_REFRESH_AFTER"] = 0
+    browser = app.test_client()
+    browser.get("/write")
+    age(client, 500)
+    clock.offset = offset
+    assert set_cookie(browser.get("/no"))
+    assert ttl(client) == LIFETIME
+
+
+@pytest.mark.parametrize("path", ["/read", "/no"])
+def test_without_refresh_the_lifetime_counts_from_the_last_write(
+    app: Flask, client: Any, clock: Clock, path: str
+) -> None:
+    """SESSION_REFRESH_EACH_REQUEST=False is koa's way."""
+    app.config["SESSION_REFRESH_EACH_REQUEST"] = False
+    browser = app.test_client()
+    browser.get("/write")
+    age(client, 500)
+    clock.offset = 500
+    assert set_cookie(browser.get(path)) is None
+    assert ttl(client) == LIFETIME - 500
+    assert set_cookie(browser.get("/write"))
+    assert ttl(client) == LIFETIME
+
+
+def test_a_session_that_is_not_permanent_has_a_browser_cookie_and_the_same_ex(app: Flask, client: Any) -> None:
+    """No Max-Age and no Expires in the cookie, but a TTL in Redis all the same."""
+    cookie = str(set_cookie(app.test_client().get("/browser")))
+    assert "Max-Age" not in cookie
+    assert "Expires" not in cookie
+    assert ttl(client) == LIFETIME
+
+
+@pytest.mark.parametrize("path", ["/read", "/no"])
+def test_a_session_that_is_not_permanent_is_not_refreshed(app: Flask, client: Any, clock: Clock, path: str) -> None:
+    """As in Flask: it ends PERMANENT_SESSION_LIFETIME after its last write."""
+    browser = app.test_client()
+    browser.get("/browser")
+    clock.offset = 500
+    assert set_cookie(browser.get(path)) is None
+
+
+def test_session_permanent_false_is_flasks_default(app: Flask, client: Any) -> None:
+    """Sessions are permanent unless SESSION_PERMANENT or the session itself says otherwise."""
+    app.config["SESSION_PERMANENT"] = False
+    assert "Max-Age" not in str(set_cookie(app.test_client().get("/write")))
+    assert "Max-Age" in str(set_cookie(app.test_client().get("/permanent")))
+
+
+@pytest.mark.parametrize("lifetime", [1, 1.5, timedelta(seconds=1, milliseconds=900)])
+def test_fractions_of_a_second_are_cut_off_in_both(app: Flask, client: Any, lifetime: Any) -> None:
+    """koa-session2 sends EX 1.5, which Redis refuses, and a cookie all the same."""
+    app.config["PERMANENT_SESSION_LIFETIME"] = lifetime
+    assert "Max-Age=1;" in str(set_cookie(app.test_client().get("/write")))
+    assert ttl(client) == 1
+
+
+def test_a_cookie_past_its_age_is_not_ours_any_more(app: Flask, client: Any, clock: Clock) -> None:
+    """Even if Redis still had the record: the signature tells the age."""
+    browser = app.test_client()
+    browser.get("/write")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    fresh = app.test_client()
+    fresh.set_cookie("session", cookie.value)
+    clock.offset = LIFETIME
+    assert fresh.get("/read").text == "1"
+    old = app.test_client()
+    old.set_cookie("session", cookie.value)
+    clock.offset = LIFETIME + 1
+    assert old.get("/read").text == "None"
+
+
+@pytest.mark.parametrize(("ahead", "text"), [(1, "1"), (60, "1"), (61, "None")])
+def test_the_clock_of_another_host_may_be_a_minute_ahead(app: Flask, clock: Clock, ahead: int, text: str) -> None:
+    """itsdangerous alone would refuse a cookie from one second in the future."""
+    browser = app.test_client()
+    clock.offset = ahead
+    browser.get("/write")
+    clock.offset = 0
+    assert browser.get("/read").text == text
+
+
+def test_a_refresh_of_a_session_that_ended_sets_neither(app: Flask, client: Any, clock: Clock) -> None:
+    """No cookie for a record that is not there, on touched and untouched requests."""
+    for path in ("/read", "/no"):
+        browser = app.test_client()
+        browser.set_cookie("session", sign(app, "0" * 48))
+        clock.offset = 100
+        assert set_cookie(browser.get(path)) is None
+        clock.offset = 0
+    assert client.keys() == []
