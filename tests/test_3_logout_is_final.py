@@ -1,0 +1,218 @@
+"""Promise 3: what ended stays ended, whatever was under way. Races with threads over HTTP: test_races.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from conftest import Clock, route, set_cookie, sid_of, sign
+from flask import Flask, Response, session
+from flask.globals import request_ctx
+from flask.testing import FlaskClient
+
+ROUNDS = 200  # for each pair of what is under way and how the session ends
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    route(app, "/start", lambda: session.update(cart=1))
+    route(app, "/login", lambda: session.update(user_id="ada"))
+    route(app, "/logout", lambda: session.clear())
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    return app
+
+
+@contextmanager
+def under_way(app: Flask, browser: FlaskClient) -> Iterator[Response]:
+    """A request of this browser: opened before the block, saved after it. Yields its response."""
+    cookie = browser.get_cookie("session")
+    with app.test_request_context(headers={"Cookie": f"session={cookie.value}"} if cookie else {}):
+        response = app.response_class()
+        yield response
+        app.session_interface.save_session(app, request_ctx.session, response)
+
+
+def writes() -> None:
+    session["late"] = 1
+
+
+def clears() -> None:
+    session.clear()
+
+
+def regenerates() -> None:
+    session.regenerate()  # type: ignore[attr-defined]
+
+
+def changes_nested() -> None:
+    session.setdefault("deep", {})["late"] = 1
+
+
+LATE: dict[str, Callable[[], object]] = {
+    "reads": lambda: session.get("cart"),
+    "writes": writes,
+    "changes a nested value": changes_nested,
+    "logs out too": clears,
+    "regenerates": regenerates,
+}
+ENDS: dict[str, Callable[[FlaskClient, Any], object]] = {
+    "logout": lambda browser, client: browser.get("/logout"),
+    "expiry": lambda browser, client: client.expire(f"SESSION:{sid_of(client)}", 0),
+    "login": lambda browser, client: browser.get("/login"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("late", LATE)
+def test_a_request_under_way_cannot_bring_a_session_back(
+    app: Flask, client: Any, caplog: pytest.LogCaptureFixture, late: str, end: str
+) -> None:
+    """It read the session while it lived; what it does then reaches neither Redis nor the cookie."""
+    for _ in range(ROUNDS):
+        client.flushall()
+        browser, other = app.test_client(), app.test_client()
+        browser.get("/start")
+        old = sid_of(client)
+        cookie = browser.get_cookie("session")
+        assert cookie
+        other.set_cookie("session", cookie.value)
+        with under_way(app, browser) as response:
+            assert session["cart"] == 1
+            ENDS[end](other, client)
+            after = {key: client.get(key) for key in client.keys("SESSION:*")}
+            LATE[late]()
+        assert {key: client.get(key) for key in client.keys("SESSION:*")} == after
+        assert f"SESSION:{old}".encode() not in after
+        assert set_cookie(response) is None
+    if "write" in late or "nested" in late:
+        assert "dropped" in caplog.text
+        assert old not in caplog.text
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_untouched_request_cannot_refresh_what_ended(app: Flask, client: Any, clock: Clock, end: str) -> None:
+    """A refresh is EXPIRE, which cannot create; without it there is no cookie."""
+    for _ in range(ROUNDS):
+        client.flushall()
+        clock.offset = 0
+        browser = app.test_client()
+        browser.get("/start")
+        clock.offset = 100
+        with under_way(app, browser) as response:
+            ENDS[end](browser, client)
+            after = client.keys("SESSION:*")
+        assert client.keys("SESSION:*") == after
+        assert set_cookie(response) is None
+
+
+def test_a_regeneration_ends_with_the_logout_that_came_first(app: Flask, client: Any) -> None:
+    """The sid was to be replaced, but the session had ended: nothing is carried over to the new sid."""
+    browser = app.test_client()
+    browser.get("/login")
+    with under_way(app, browser) as response:
+        session.regenerate()  # type: ignore[attr-defined]
+        session["more"] = 1
+        browser.get("/logout")
+    assert client.keys("SESSION:*") == []
+    assert set_cookie(response) is None
+
+
+def test_a_logout_under_way_ends_a_session_that_was_moved_meanwhile(app: Flask, client: Any) -> None:
+    """The other order: the logout comes upon a sid that is gone, and follows the session to where it went, twice."""
+    browser, other = app.test_client(), app.test_client()
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    other.set_cookie("session", cookie.value)
+    with under_way(app, browser) as response:
+        session.clear()
+        other.get("/regenerate")
+        other.get("/regenerate")
+    assert client.keys("SESSION:*") == []
+    assert str(set_cookie(response)).startswith("session=;")
+
+
+def test_a_logout_with_the_old_cookie_just_after_a_regeneration_counts(app: Flask, client: Any) -> None:
+    """The browser had sent it before the new cookie arrived."""
+    browser = app.test_client()
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    browser.get("/regenerate")
+    browser.set_cookie("session", cookie.value)
+    assert str(set_cookie(browser.get("/logout"))).startswith("session=;")
+    assert client.keys("SESSION:*") == []
+
+
+def test_two_regenerations_at_once_leave_one_session_which_a_logout_ends(app: Flask, client: Any) -> None:
+    """The loser's sid is gone, and the trail leads to the winner's."""
+    browser, late = app.test_client(), app.test_client()
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    late.set_cookie("session", cookie.value)
+    with under_way(app, browser) as response:
+        session.regenerate()  # type: ignore[attr-defined]
+        browser.get("/regenerate")
+    assert set_cookie(response) is None
+    assert sid_of(client)
+    late.get("/logout")
+    assert client.keys("SESSION:*") == []
+
+
+def test_a_fresh_login_survives_the_end_of_the_session_before_it(app: Flask, client: Any) -> None:
+    """It makes a session, of what it wrote alone: nothing of the ended one lives on."""
+    browser = app.test_client()
+    browser.get("/start")
+    with under_way(app, browser) as response:
+        session["user_id"] = "ada"
+        browser.get("/logout")
+    assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"ada"}'
+    assert sid_of(client) in str(set_cookie(response))
+
+
+def test_a_logout_does_not_follow_a_login(app: Flask, client: Any) -> None:
+    """Whoever still holds the cookie from before a login cannot end the session that began with it."""
+    browser = app.test_client()
+    browser.get("/start")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    browser.get("/login")
+    browser.set_cookie("session", cookie.value)
+    browser.get("/logout")
+    assert client.get(f"SESSION:{sid_of(client)}") == b'{"cart":1,"user_id":"ada"}'
+
+
+def test_an_old_cookie_is_worth_nothing_after_logout(app: Flask, client: Any) -> None:
+    """It is still well signed, and names a record that is not there."""
+    browser = app.test_client()
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    browser.get("/logout")
+    browser.set_cookie("session", cookie.value)
+    with browser.session_transaction() as replayed:
+        assert dict(replayed) == {}
+
+
+@pytest.mark.parametrize("cookie", [None, "known sid", "nonsense"])
+def test_signing_out_without_a_session_changes_nothing(app: Flask, client: Any, cookie: str | None) -> None:
+    """No record, and the cookie is left alone: only the request that ended a session may delete it."""
+    browser = app.test_client()
+    if cookie:
+        browser.set_cookie("session", sign(app, "0" * 48) if cookie == "known sid" else cookie)
+    assert set_cookie(browser.get("/logout")) is None
+    assert client.keys() == []
+
+
+def test_logout_deletes_record_and_cookie(app: Flask, client: Any) -> None:
+    """The plain case."""
+    browser = app.test_client()
+    browser.get("/login")
+    header = str(set_cookie(browser.get("/logout")))
+    assert header.startswith("session=;")
+    assert "Max-Age=0" in header
+    assert client.keys() == []
+    assert browser.get_cookie("session") is None

@@ -1,0 +1,142 @@
+"""Promise 4: two requests that change different keys of one session at the same time both win."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conftest import route, sid_of
+from flask import Flask, session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_1_drop_in import sessions, typed
+from test_3_logout_is_final import under_way
+
+from redis_store import load_record, merge
+
+ROUNDS = 200
+
+
+def test_writers_of_different_keys_both_win(app: Flask, client: Any) -> None:
+    """200 rounds of two requests that overlap: both counters are exact, and so is a third that alternates."""
+    route(app, "/other", lambda: session.update(b=session.get("b", 0) + 1))
+    browser = app.test_client()
+    browser.get("/other")
+    for _ in range(ROUNDS):
+        with under_way(app, browser):
+            session["a"] = session.get("a", 0) + 1
+            browser.get("/other")
+    assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"a": ROUNDS, "b": ROUNDS + 1}
+
+
+def test_on_the_same_key_the_later_one_wins(app: Flask, client: Any) -> None:
+    """The request that ends later overwrites the key."""
+    route(app, "/other", lambda: session.update(a="other"))
+    browser = app.test_client()
+    browser.get("/other")
+    with under_way(app, browser):
+        session["a"] = "late"
+        browser.get("/other")
+    assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"a": "late"}
+
+
+def test_a_request_that_only_reads_never_writes_the_record(app: Flask, client: Any) -> None:
+    """Not even over a change that came while it was reading."""
+    route(app, "/other", lambda: session.update(a="other"))
+    browser = app.test_client()
+    browser.get("/other")
+    record = b'{"a":"koa",  "b":1}'
+    with under_way(app, browser):
+        assert session["a"] == "other"
+        client.set(f"SESSION:{sid_of(client)}", record, ex=50)
+    assert client.get(f"SESSION:{sid_of(client)}") == record
+
+
+def test_a_record_that_is_only_written_differently_is_not_rewritten(app: Flask, client: Any) -> None:
+    """Spaces, escapes or the order in which koa wrote it are no change."""
+    route(app, "/", lambda: session.update(a=1))
+    browser = app.test_client()
+    browser.get("/")
+    record = '{ "ü": "\\u00fc", "a": 1 }'.encode()
+    client.set(f"SESSION:{sid_of(client)}", record, ex=50)
+    with under_way(app, browser):
+        assert dict(session) == {"ü": "ü", "a": 1}
+    assert client.get(f"SESSION:{sid_of(client)}") == record
+
+
+def test_true_and_1_are_different_values(app: Flask, client: Any) -> None:
+    """To Python they are equal; to JSON, and to whoever stored them, they are not."""
+    browser = app.test_client()
+    for value in (1, True, 1.0):
+        with browser.session_transaction() as written:
+            written["n"] = value
+        assert typed(load_record(client.get(f"SESSION:{sid_of(client)}"))) == typed({"n": value})
+
+
+def test_nested_dicts_are_merged_key_by_key() -> None:
+    """Unlike Spring Session, which merges the top level only."""
+    base = {"cart": {"a": 1, "b": {"x": 1, "gone": 1}}, "list": [1]}
+    mine = {"cart": {"a": 2, "b": {"x": 1}}, "list": [1, 2], "mine": 1}
+    theirs = {"cart": {"a": 1, "b": {"x": 5, "gone": 1}, "c": 3}, "list": [9], "theirs": 1}
+    assert merge(base, mine, theirs) == {
+        "cart": {"a": 2, "b": {"x": 5}, "c": 3},
+        "list": [1, 2],
+        "mine": 1,
+        "theirs": 1,
+    }
+
+
+def test_two_requests_that_begin_the_same_dict_both_win() -> None:
+    """``session.setdefault("cart", {})["a"] = 1`` in both."""
+    assert merge({}, {"cart": {"a": 1}}, {"cart": {"b": 2}}) == {"cart": {"a": 1, "b": 2}}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, and of equal types."""
+    return bool(typed(one) == typed(other))
+
+
+@given(sessions, sessions)
+@settings(deadline=None)
+def test_a_merge_without_another_writer_is_what_i_wrote(base: dict[str, Any], mine: dict[str, Any]) -> None:
+    """merge(base, mine, base) == mine"""
+    assert same(merge(base, mine, base), mine)
+
+
+@given(sessions, sessions)
+@settings(deadline=None)
+def test_a_merge_without_a_change_of_mine_is_what_they_wrote(base: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """merge(base, base, theirs) == theirs"""
+    assert same(merge(base, base, theirs), theirs)
+
+
+@given(sessions, sessions)
+@settings(deadline=None)
+def test_two_who_did_the_same_did_it_once(base: dict[str, Any], mine: dict[str, Any]) -> None:
+    """merge(base, mine, mine) == mine"""
+    assert same(merge(base, mine, mine), mine)
+
+
+@given(sessions, st.data())
+@settings(deadline=None)
+def test_changes_of_different_keys_commute(base: dict[str, Any], data: st.DataObject) -> None:
+    """Whoever comes first, the result is the same, and holds both changes."""
+    names = sorted({*base, "p", "q"})
+    ours = set(data.draw(st.lists(st.sampled_from(names))))
+    gone = set(data.draw(st.lists(st.sampled_from(names))))
+
+    def change(keys: set[str], value: int) -> dict[str, Any]:
+        return {key: item for key, item in base.items() if key not in keys} | {key: value for key in keys - gone}
+
+    mine, theirs = change(ours, 1), change(set(names) - ours, 2)
+    assert same(merge(base, mine, theirs), merge(base, theirs, mine))
+    for key in names:
+        assert merge(base, mine, theirs).get(key) == (mine if key in ours else theirs).get(key)
+
+
+@given(sessions, sessions, sessions)
+@settings(deadline=None)
+def test_a_merge_leaves_its_arguments_alone(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """It is pure, as RedisStore.update asks of a change."""
+    before = typed([base, mine, theirs])
+    merge(base, mine, theirs)
+    assert typed([base, mine, theirs]) == before

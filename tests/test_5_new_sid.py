@@ -1,0 +1,113 @@
+"""Promise 5: a new sid whenever the owner changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import route, set_cookie, sid_of, sign
+from flask import Flask, session
+from test_3_logout_is_final import under_way
+
+from redis_store import load_record
+
+
+def data(client: Any) -> Any:
+    """The content of the one session that there is."""
+    return load_record(client.get(f"SESSION:{sid_of(client)}"))
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    route(app, "/start", lambda: session.update(cart=1))
+    return app
+
+
+@pytest.mark.parametrize("key", ["user_id", "_user_id", "account"])
+def test_login_moves_the_session_to_a_new_sid(app: Flask, client: Any, key: str) -> None:
+    """By itself: the data comes along, the old sid is dead, and the cookie names the new one."""
+    app.config["SESSION_OWNER_KEYS"] = ["_user_id", "user_id", "account"]
+    route(app, "/login", lambda: session.update({key: "ada"}))
+    browser = app.test_client()
+    browser.get("/start")
+    old = sid_of(client)
+    header = str(set_cookie(browser.get("/login")))
+    assert sid_of(client) != old
+    assert sid_of(client) in header
+    assert data(client) == {"cart": 1, key: "ada"}
+
+
+@pytest.mark.parametrize(("before", "after"), [("ada", "bob"), ("ada", None), (1, "1"), (None, 0)])
+def test_any_change_of_the_owner_makes_a_new_sid(app: Flask, client: Any, before: Any, after: Any) -> None:
+    """Another user, nobody, or the same digits of another type."""
+    browser = app.test_client()
+    sids = []
+    for owner in (before, after):
+        with browser.session_transaction() as changed:
+            changed["cart"] = 1
+            changed["user_id"] = owner
+            if owner is None:
+                del changed["user_id"]
+        sids.append(sid_of(client))
+    assert sids[0] != sids[1]
+
+
+def test_the_same_owner_keeps_the_sid(app: Flask, client: Any) -> None:
+    """A write that leaves the owner alone leaves the sid alone."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["user_id"] = "ada"
+    sid = sid_of(client)
+    with browser.session_transaction() as second:
+        second.update(user_id="ada", more=1)
+    assert sid_of(client) == sid
+
+
+def test_regenerate_makes_a_new_sid_on_demand(app: Flask, client: Any) -> None:
+    """Without any other change, too."""
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    browser = app.test_client()
+    browser.get("/start")
+    old = sid_of(client)
+    browser.get("/regenerate")
+    assert sid_of(client) != old
+    assert data(client) == {"cart": 1}
+    with browser.session_transaction() as moved:
+        assert moved["cart"] == 1
+
+
+def test_regenerating_no_session_makes_none(app: Flask, client: Any) -> None:
+    """There is nothing to move."""
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    assert set_cookie(app.test_client().get("/regenerate")) is None
+    assert client.keys() == []
+
+
+@pytest.mark.parametrize("moves", ["login", "regenerate"])
+def test_what_another_request_wrote_meanwhile_moves_along(app: Flask, client: Any, moves: str) -> None:
+    """A new sid loses no update."""
+    route(app, "/other", lambda: session.update(other=session.get("other", 0) + 1))
+    browser = app.test_client()
+    browser.get("/start")
+    old = sid_of(client)
+    with under_way(app, browser):
+        assert session["cart"] == 1
+        if moves == "login":
+            session["user_id"] = "ada"
+        else:
+            session.regenerate()  # type: ignore[attr-defined]
+        browser.get("/other")
+        browser.get("/other")
+    assert sid_of(client) != old
+    assert data(client) == {"cart": 1, "other": 2} | ({"user_id": "ada"} if moves == "login" else {})
+
+
+@pytest.mark.parametrize("sid", ["0" * 48, "3b241101-e2bb-4255-8caf-4136c566a962"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_an_unknown_sid_is_never_adopted(app: Flask, client: Any, sid: str, signed: bool) -> None:
+    """What a visitor with such a cookie writes goes to a new sid: no session fixation."""
+    app.config["SESSION_USE_SIGNER"] = signed
+    browser = app.test_client()
+    browser.set_cookie("session", sign(app, sid))
+    browser.get("/start")
+    assert sid_of(client) != sid
