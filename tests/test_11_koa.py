@@ -1,0 +1,80 @@
+"""Promise 11: with a raw sid in the cookie, a koa-session2 app shares the sessions. With koa itself: conformance/."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conftest import route, set_cookie, sid_of
+from flask import Flask, session
+
+from redis_store import load_record
+
+SIDS = ["0123456789abcdef" * 3, "3b241101-e2bb-4255-8caf-4136c566a962"]
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    app.config.update(SESSION_USE_SIGNER=False, SESSION_REFRESH_EACH_REQUEST=False, SESSION_COOKIE_NAME="session")
+    route(app, "/read", lambda: repr(dict(session)))
+    route(app, "/write", lambda: session.update(flask=[1, {"ü": None}]))
+    route(app, "/login", lambda: session.update(user_id="ada"))
+    route(app, "/logout", lambda: session.clear())
+    return app
+
+
+@pytest.mark.parametrize("sid", SIDS)
+def test_a_session_that_koa_began_is_read_and_changed_in_place(app: Flask, client: Any, sid: str) -> None:
+    """Under its sid, which stays; the cookie is the raw sid, and EX is set as koa sets it."""
+    client.set(f"SESSION:{sid}", json.dumps({"koa": "ü😀", "n": 1.5}, ensure_ascii=False), ex=50)
+    browser = app.test_client()
+    browser.set_cookie("session", sid)
+    assert browser.get("/read").text == repr({"koa": "ü😀", "n": 1.5})
+    header = str(set_cookie(browser.get("/write")))
+    assert header.startswith(f"session={sid};")
+    assert sid_of(client) == sid
+    assert json.loads(client.get(f"SESSION:{sid}")) == {"koa": "ü😀", "n": 1.5, "flask": [1, {"ü": None}]}
+
+
+def test_what_koa_reads_is_strict_json_in_utf_8(app: Flask, client: Any) -> None:
+    """An object without BOM or NaN."""
+    app.test_client().get("/write")
+    record = client.get(f"SESSION:{sid_of(client)}")
+    assert record == b'{"flask":[1,{"\\u00fc":null}]}'
+
+
+@pytest.mark.parametrize("sid", SIDS)
+def test_logout_deletes_and_never_writes_null(app: Flask, client: Any, sid: str) -> None:
+    """koa reads null as a session."""
+    client.set(f"SESSION:{sid}", '{"koa":1}', ex=50)
+    browser = app.test_client()
+    browser.set_cookie("session", sid)
+    assert str(set_cookie(browser.get("/logout"))).startswith("session=;")
+    assert client.keys() == []
+
+
+@pytest.mark.parametrize("value", ["", "x", "0" * 47, "0" * 49, "A" * 48, "../" * 16, "*", SIDS[1].upper(), "null"])
+def test_anything_else_in_the_cookie_is_a_new_session(app: Flask, client: Any, value: str) -> None:
+    """Only the two forms of sid reach Redis, and only as keys."""
+    client.set(f"SESSION:{value}", '{"koa":1}', ex=50)
+    browser = app.test_client()
+    browser.set_cookie("session", value)
+    assert browser.get("/read").text == "{}"
+
+
+def test_login_replaces_the_sid_here_too(app: Flask, client: Any) -> None:
+    """Promise 5 needs no signature."""
+    client.set(f"SESSION:{SIDS[0]}", '{"koa":1}', ex=50)
+    browser = app.test_client()
+    browser.set_cookie("session", SIDS[0])
+    browser.get("/login")
+    assert sid_of(client) != SIDS[0]
+    assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"koa": 1, "user_id": "ada"}
+
+
+def test_no_secret_key_is_needed(app: Flask, client: Any) -> None:
+    """There is nothing to sign."""
+    app.secret_key = None
+    app.test_client().get("/write")
+    assert sid_of(client)

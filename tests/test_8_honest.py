@@ -1,0 +1,309 @@
+"""Promise 8, in its simple form: honest when Redis is not there, with nothing registered but the two lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+from conftest import SECRET_KEY, Clock, RedisServer, route, set_cookie, sid_of
+from flask import Flask, Response, abort, flash, redirect, send_file, session
+from werkzeug.test import TestResponse
+
+from redis_store import RedisSessionInterface, StoreUnavailable, connect
+
+
+class Outage:
+    """A Redis that can be taken away and given back."""
+
+    def __init__(self, client: Any, kind: str, server: Any) -> None:
+        self.client, self.kind, self.server = client, kind, server
+
+    def begin(self) -> None:
+        if self.kind == "fakeredis":
+            self.server.connected = False
+        elif self.kind == "stopped":
+            self.server.stop()
+        else:
+            self.server.freeze()
+
+    def end(self) -> None:
+        if self.kind == "fakeredis":
+            self.server.connected = True
+        elif self.kind == "stopped":
+            self.server.start()
+        else:
+            self.server.thaw()
+
+
+@pytest.fixture(params=["fakeredis", "stopped", "frozen"])
+def outage(request: pytest.FixtureRequest) -> Iterator[Outage]:
+    if request.param == "fakeredis":
+        fake = fakeredis.FakeServer()
+        yield Outage(fakeredis.FakeRedis(server=fake), request.param, fake)
+    else:
+        server: RedisServer = request.getfixturevalue("make_server")()
+        yield Outage(connect(server.url), request.param, server)
+
+
+def enter() -> Any:
+    session["user_id"] = "ada"
+    return redirect("/")
+
+
+def leave() -> Any:
+    session.clear()
+    return redirect("/")
+
+
+def page_with_flash(error: Exception) -> tuple[str, int]:
+    flash("not found")
+    return "gone", 404
+
+
+def error_page(error: Exception) -> tuple[str, int]:
+    return f"signed in: {session.get('user_id')}", getattr(error, "code", 500)
+
+
+@pytest.fixture(params=[True, False], ids=["TESTING", "production"])
+def app(request: pytest.FixtureRequest, outage: Outage) -> Flask:
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=request.param)
+    app.session_interface = RedisSessionInterface(outage.client)
+    route(app, "/public", lambda: "public")
+    route(app, "/read", lambda: str(session.get("n")))
+    route(app, "/start", lambda: session.update(n=1))
+    route(app, "/login", enter)
+    route(app, "/logout", leave)
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    return app
+
+
+def cookie_of(app: Flask) -> str:
+    browser = app.test_client()
+    browser.get("/start")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    return cookie.value
+
+
+def get(app: Flask, path: str, cookie: str | None) -> TestResponse:
+    """One request, which must be answered within a second."""
+    browser = app.test_client()
+    if cookie:
+        browser.set_cookie("session", cookie)
+    start = time.monotonic()
+    response = browser.get(path)
+    assert time.monotonic() - start < 1
+    return response
+
+
+def assert_unavailable(response: TestResponse) -> None:
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert set_cookie(response) is None
+    assert "Location" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/read", "/start", "/login", "/logout", "/regenerate"])
+def test_a_page_that_needs_the_session_is_503_and_keeps_the_cookie(app: Flask, outage: Outage, path: str) -> None:
+    """Within a second; not a login page, not a 500, not a redirect that claims success."""
+    cookie = cookie_of(app)
+    outage.begin()
+    assert_unavailable(get(app, path, cookie))
+
+
+@pytest.mark.parametrize("path", ["/start", "/login"])
+def test_a_first_write_that_fails_is_503_without_a_cookie(app: Flask, outage: Outage, path: str) -> None:
+    """No cookie is sent for a record that is not there."""
+    outage.begin()
+    assert_unavailable(get(app, path, None))
+
+
+def test_pages_that_do_not_use_the_session_work(app: Flask, outage: Outage, clock: Clock) -> None:
+    """With and without a cookie, also when a refresh would be due; and so does reading no session."""
+    cookie = cookie_of(app)
+    outage.begin()
+    for path, held in (("/public", None), ("/public", cookie), ("/read", None), ("/read", "nonsense")):
+        assert get(app, path, held).status_code == 200
+    clock.offset = 100
+    response = get(app, "/public", cookie)
+    assert (response.status_code, set_cookie(response)) == (200, None)
+
+
+def test_it_recovers_by_itself(app: Flask, outage: Outage) -> None:
+    """No restart: the next request after the repair is answered, from the same session if its record is still there."""
+    cookie = cookie_of(app)
+    outage.begin()
+    assert_unavailable(get(app, "/read", cookie))
+    outage.end()
+    assert get(app, "/read", cookie).text == ("None" if outage.kind == "stopped" else "1")
+
+
+def test_an_app_that_starts_without_redis_recovers_too(app: Flask, outage: Outage) -> None:
+    """Nothing connects before the first use."""
+    outage.begin()
+    assert get(app, "/public", None).status_code == 200
+    assert_unavailable(get(app, "/start", None))
+    outage.end()
+    assert get(app, "/start", None).status_code == 200
+
+
+def test_error_handlers_that_read_the_session_do_not_fail(app: Flask, outage: Outage) -> None:
+    """A page with the user's name on it, for every error: the 503 stays a 503, a 404 a 404, and a 500 a 500."""
+    for code in (404, 500, 503):
+        app.register_error_handler(code, error_page)
+    route(app, "/abort", lambda: abort(404))
+    route(app, "/bug", lambda: 1 / 0)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    cookie = cookie_of(app)
+    outage.begin()
+    response = get(app, "/read", cookie)
+    assert_unavailable(response)
+    assert response.text == "signed in: None"
+    for path, status in (("/missing", 404), ("/abort", 404)):
+        response = get(app, path, cookie)
+        assert (response.status_code, response.text, set_cookie(response)) == (status, "signed in: None", None)
+    assert get(app, "/bug", cookie).status_code in (500, 503)
+
+
+def test_an_error_handler_that_writes_to_the_session_makes_it_503(app: Flask, outage: Outage) -> None:
+    """A change that could not be stored is never passed over in silence."""
+    app.register_error_handler(404, page_with_flash)
+    cookie = cookie_of(app)
+    outage.begin()
+    assert_unavailable(get(app, "/missing", cookie))
+
+
+def test_a_handler_for_store_unavailable_is_asked(app: Flask, outage: Outage) -> None:
+    """For a failed read and for a failed write alike; the status stays 503 whatever it says."""
+    app.register_error_handler(StoreUnavailable, lambda error: ("our own page", 503))
+    cookie = cookie_of(app)
+    outage.begin()
+    for path, held in (("/read", cookie), ("/start", None)):
+        response = get(app, path, held)
+        assert_unavailable(response)
+        assert response.text == "our own page"
+
+
+def test_a_handler_that_fails_is_replaced_by_a_plain_page(app: Flask, outage: Outage) -> None:
+    """A failed write is a 503 even then."""
+    app.register_error_handler(503, lambda error: str(1 / 0))
+    outage.begin()
+    assert_unavailable(get(app, "/start", None))
+
+
+def test_a_view_that_takes_the_exception_may_go_on_but_not_write(app: Flask, outage: Outage) -> None:
+    """Whoever was told of the outage and shows a page all the same is trusted, until it changes the session."""
+
+    def anonymous() -> str:
+        try:
+            return f"hello {session['n']}"
+        except StoreUnavailable:
+            return "hello you"
+
+    def careless() -> str:
+        text = anonymous()
+        session["n"] = 5
+        return text
+
+    route(app, "/anonymous", anonymous)
+    route(app, "/careless", careless)
+    cookie = cookie_of(app)
+    outage.begin()
+    assert get(app, "/anonymous", cookie).text == "hello you"
+    assert_unavailable(get(app, "/careless", cookie))
+
+
+def test_an_outage_that_shows_inside_an_except_block_is_no_success(app: Flask, outage: Outage) -> None:
+    """There the session looks empty instead of raising a second error, so the page built from it is refused."""
+
+    def view() -> str:
+        try:
+            raise KeyError
+        except KeyError:
+            return "guest" if "n" not in session else "you"
+
+    route(app, "/", view)
+    cookie = cookie_of(app)
+    outage.begin()
+    assert_unavailable(get(app, "/", cookie))
+
+
+def test_after_request_and_teardown_functions_that_read_it_crash_nothing(app: Flask, outage: Outage) -> None:
+    """Flask-Login does so on each request."""
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def after(response: Response) -> Response:
+        response.headers["X-User"] = str(session.get("user_id"))
+        return response
+
+    app.after_request(after)
+    app.teardown_request(lambda error: print(session.get("user_id")))
+    cookie = cookie_of(app)
+    outage.begin()
+    assert_unavailable(get(app, "/public", cookie))
+    assert get(app, "/public", None).status_code == 200
+
+
+def test_a_refused_write_leaves_nothing_of_the_response_behind(app: Flask, outage: Outage) -> None:
+    """Not its redirect, file, validators, encoding or other cookies; what is about the site stays."""
+    closed = []
+
+    def view() -> Response:
+        session["n"] = 2
+        response = send_file(__file__, conditional=False)
+        response.headers["Content-Encoding"] = "identity"
+        response.headers["X-Frame-Options"] = "DENY"
+        response.set_cookie("remember", "me")
+        response.call_on_close(lambda: closed.append(True))
+        return response
+
+    route(app, "/", view)
+    outage.begin()
+    response = get(app, "/", None)
+    assert_unavailable(response)
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert not {"Set-Cookie", "Content-Encoding", "ETag", "Last-Modified", "Content-Disposition"} & set(
+        response.headers.keys()
+    )
+    assert "no-store" in response.headers["Cache-Control"]
+    assert "store cannot be reached" in response.text
+    response.close()
+    assert closed
+
+
+@pytest.mark.parametrize(("option", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+def test_reads_go_on_when_only_writes_are_refused(make_server: Any, clock: Clock, option: str, value: str) -> None:
+    """Out of memory, or too few replicas: pages that read are served, changes are 503, nothing is lost."""
+    client = connect(make_server().url)
+    app = Flask("app")
+    app.secret_key = SECRET_KEY
+    app.session_interface = RedisSessionInterface(client)
+    route(app, "/read", lambda: str(session.get("n")))
+    route(app, "/start", lambda: session.update(n=session.get("n", 0) + 1))
+    route(app, "/login", lambda: session.update(user_id="ada"))
+    cookie = cookie_of(app)
+    client.config_set(option, value)
+    assert get(app, "/read", cookie).text == "1"
+    clock.offset = 100
+    assert get(app, "/read", cookie).text == "1", "the refresh is refused, or not, without harm"
+    assert_unavailable(get(app, "/start", cookie))
+    assert_unavailable(get(app, "/login", cookie))
+    client.config_set(option, "0")
+    assert get(app, "/read", cookie).text == "1"
+    assert sid_of(client) == cookie.partition(".")[0]
+
+
+def test_more_threads_than_connections_wait_their_turn(server: RedisServer) -> None:
+    """A pool of one serves eight threads; none fails while Redis answers in time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from redis_store import RedisStore
+
+    store = RedisStore(connect(server.url, max_connections=1))
+    sid = store.set({"n": 1})
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: store.get(sid), range(200))) == [{"n": 1}] * 200
