@@ -23,6 +23,16 @@ from redis_store import RedisSessionInterface, RedisStore, connect
 SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 class RedisServer:
     """A private ``redis-server`` on a unix socket in a folder of its own; nobody else's Redis is ever touched."""
 

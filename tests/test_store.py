@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -276,7 +277,7 @@ def test_every_verb_raises_store_unavailable_and_nothing_else(make_server: Any, 
     store = RedisStore(connect(server.url))
     sid = store.set({"n": 1})
     server.stop()
-    call = {
+    calls: dict[str, Callable[[], object]] = {
         "get": lambda: store.get(sid),
         "set": lambda: store.set({"n": 2}, sid),
         "destroy": lambda: store.destroy(sid),
@@ -285,9 +286,9 @@ def test_every_verb_raises_store_unavailable_and_nothing_else(make_server: Any, 
         "take": lambda: store.take(sid),
         "update": lambda: store.update(sid, lambda session: session),
         "move": lambda: store.update(sid, lambda session: session, seen=b'{"n":1}', to="0" * 48),
-    }[verb]
+    }
     with pytest.raises(StoreUnavailable) as caught:
-        call()
+        calls[verb]()
     assert sid not in str(caught.value)
 
 
