@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
 SOCKET_TIMEOUT = 0.25  # seconds to connect, for a pooled connection, and for an answer: three stay under one second
 MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
+MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
 MAX_TRIES = 100  # rounds of a compare-and-set; every lost round is another writer's success
 RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
 CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
@@ -86,15 +87,12 @@ def connect(url: str, **options: Any) -> Redis:
 
     `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` (TLS, certificate checked) or
     ``unix:///path/to/socket[?db=0]``. `options`, and options in the URL's query string, go to redis-py's pool and win
-    over what is set here. ValueError: another scheme.
+    over what is set here. ValueError: it is none of these; the message does not show it, nor a password in it.
 
     redis-py's own defaults let one command wait for a minute. It would also repeat commands whose answer was lost,
     which is wrong for GETDEL and SET NX: `RedisStore` repeats those that it may. And its protocol 3 turns off the
     check for a connection with an unread answer, which could then be the next user's session: hence protocol 2.
     """
-    scheme = url.partition("://")[0]
-    if scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"a Redis URL starts with redis://, rediss:// or unix://, not with {scheme[:20]!r}")
     settings: dict[str, Any] = {
         "protocol": 2,
         "socket_timeout": SOCKET_TIMEOUT,
@@ -103,7 +101,12 @@ def connect(url: str, **options: Any) -> Redis:
         "max_connections": MAX_CONNECTIONS,
         "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
     }
-    return Redis(connection_pool=BlockingConnectionPool.from_url(url, **settings | options))
+    try:
+        pool = BlockingConnectionPool.from_url(url, **settings | options)
+        pool.connection_class(**pool.connection_kwargs)  # an unknown option would show with the first command only
+    except (TypeError, ValueError):
+        raise ValueError("expected redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path") from None
+    return Redis(connection_pool=pool)
 
 
 # Records ----------------------------------------------------------------------------------------------------------
@@ -143,11 +146,20 @@ def _untag(value: Any) -> Any:
     return [_untag(item) for item in value] if isinstance(value, list) else value
 
 
+def _is_deep(value: Any, text: str) -> bool:
+    def depth(value: Any) -> int:
+        if not isinstance(value, dict | list):
+            return 0
+        return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
+
+    return text.count("{") + text.count("[") >= MAX_DEPTH and depth(value) > MAX_DEPTH
+
+
 def dump_record(session: Mapping[str, Any]) -> bytes:
     """The JSON bytes that are kept in Redis.
 
     TypeError, naming key and type, for a value that would not come back as it is: a set, NaN, a dict whose keys are
-    not strings, a list inside itself.
+    not strings, a list inside itself, more than MAX_DEPTH of them inside each other.
     """
     members = []
     for key, value in session.items():
@@ -156,6 +168,8 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
             text = _encode(tagged)
             if not isinstance(key, str) or (type(value) not in _SCALARS and _decode(text) != tagged):
                 raise TypeError("it would come back changed")
+            if _is_deep([tagged], text):
+                raise TypeError("it is nested too deep")
         except (TypeError, ValueError, RecursionError) as error:
             kind = type(value).__name__
             raise TypeError(f"session[{key!r}], of type {kind}, does not survive JSON: {error}") from None
@@ -168,10 +182,11 @@ def load_record(record: bytes | None) -> dict[str, Any] | None:
     if record is None:
         return None
     try:
-        session = _decode(record.decode())
-        if isinstance(session, dict):  # each tag starts with a space; most records have none
-            return {key: _untag(value) for key, value in session.items()} if b'" ' in record else session
-        problem = f"JSON of type {type(session).__name__}"
+        session = _decode(text := record.decode())
+        if isinstance(session, dict) and not _is_deep(session, text):
+            # Each tag starts with a space; most records have none.
+            return {key: _untag(value) for key, value in session.items()} if '" ' in text else session
+        problem = f"a {type(session).__name__}, or nested too deep"
     except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
         problem = type(error).__name__
     log.warning("a malformed record is left alone and counts as missing: %s", problem)
@@ -348,6 +363,7 @@ class RedisSession(SecureCookieSession):
         self.failure: StoreUnavailable | None = None  #: why that could not be read
         self.hidden = False  #: whether whoever asked was not told of the failure
         self.moving = False  #: whether the session gets a new sid at the end of the request
+        self.cleared = False  #: whether what it holds now was all written by this request
         self.saved = False  #: whether the response is decided
 
     def load(self) -> None:
@@ -372,6 +388,12 @@ class RedisSession(SecureCookieSession):
             self.record = None
         else:
             dict.update(self, session)  # not self.update: nothing is modified yet
+
+    def clear(self) -> None:
+        """Forget everything. A session that is still empty when the request ends is ended: this is the logout."""
+        self.load()
+        super().clear()
+        self.cleared = True
 
     def regenerate(self) -> None:
         """Give the session a new sid when the request ends, as a change of the owner does by itself."""
@@ -399,7 +421,7 @@ def _after_load(method: Callable[..., Any]) -> Callable[..., Any]:
 
 # Every method of a dict that looks at what is in it, or changes that.
 for _name in """__contains__ __delitem__ __eq__ __getitem__ __ior__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__
-    __ror__ __setitem__ clear copy get items keys pop popitem setdefault update values""".split():
+    __ror__ __setitem__ copy get items keys pop popitem setdefault update values""".split():
     setattr(RedisSession, _name, _after_load(getattr(SecureCookieSession, _name)))
 
 
@@ -412,6 +434,10 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_REFRESH_AFTER": (60, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
     "SESSION_MAX_BYTES": (2**20, lambda value: type(value) is int and value > 0, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
+    **{
+        f"SESSION_{name}": (None, lambda value: not isinstance(value, str), "True or False")  # "False" would be true
+        for name in ("COOKIE_SECURE", "COOKIE_HTTPONLY", "COOKIE_PARTITIONED", "REFRESH_EACH_REQUEST")
+    },
     "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
     "PERMANENT_SESSION_LIFETIME": (None, lambda value: _is_lifetime(value), "a timedelta or seconds, 1 s to 68 years"),
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
@@ -599,15 +625,17 @@ class RedisSessionInterface(SessionInterface):
         self, app: Flask, session: RedisSession, sid: str, base: dict[str, Any], mine: dict[str, Any]
     ) -> str | None:
         names = app.config["SESSION_OWNER_KEYS"]
-        owners = [mine.get(name) for name in names if mine.get(name) != base.get(name)]
-        login = any(owner is not None for owner in owners)
-        to = new_sid() if owners or session.moving else sid
+        moves = session.moving or any(mine.get(name) != base.get(name) for name in names)
+        to = new_sid() if moves else sid
+        owners = [name for name in names if mine.get(name) is not None]
+        login = any(session.cleared or mine[name] != base.get(name) for name in owners)
+        afresh = login and session.cleared  # what the last owner's other requests write is not for this one
         self._limit(app, mine)
         if to != sid and not login:
             self._leave_trail(sid, to)
 
         def change(theirs: dict[str, Any]) -> dict[str, Any]:
-            return self._limit(app, merge(base, mine, theirs))
+            return self._limit(app, mine if afresh else merge(base, mine, theirs))
 
         max_age = self.get_max_age(app)
         if self.store.update(sid, change, max_age=max_age, seen=session.record, to=to) is not None:
@@ -616,7 +644,7 @@ class RedisSessionInterface(SessionInterface):
         if to != sid:
             self.store.destroy(to)
         if login:  # what ended stays ended, but what this request did is a session of its own
-            return self._create(app, session, merge(base, mine, {}))
+            return self._create(app, session, mine if afresh else merge(base, mine, {}))
         changed = sorted(key for key in base.keys() | mine.keys() if base.get(key) != mine.get(key))
         log.warning("a session ended while a request was changing it; the changes are dropped: %r", changed)
         return None

@@ -173,6 +173,21 @@ def test_a_fresh_login_survives_the_end_of_the_session_before_it(app: Flask, cli
     assert sid_of(client) in str(set_cookie(response))
 
 
+def test_a_login_of_the_same_user_survives_a_logout_too(app: Flask, client: Any) -> None:
+    """As the Flask tutorial signs in: after clear() whoever is named is signed in afresh, with a new sid or not."""
+    browser = app.test_client()
+    for again in (lambda: session.get("cart"), regenerates):
+        browser.get("/login")
+        with under_way(app, browser) as response:
+            session.clear()
+            session.update(user_id="ada", since=1)
+            again()  # type: ignore[no-untyped-call]  # mypy cannot tell what a lambda in a tuple is
+            browser.get("/logout")
+        assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"ada","since":1}'
+        assert sid_of(client) in str(set_cookie(response))
+        client.flushall()
+
+
 def test_a_logout_does_not_follow_a_login(app: Flask, client: Any) -> None:
     """Whoever still holds the cookie from before a login cannot end the session that began with it."""
     browser = app.test_client()

@@ -102,6 +102,19 @@ def test_what_another_request_wrote_meanwhile_moves_along(app: Flask, client: An
     assert data(client) == {"cart": 1, "other": 2} | ({"user_id": "ada"} if moves == "login" else {})
 
 
+def test_what_another_request_of_the_last_owner_wrote_does_not_come_to_the_next(app: Flask, client: Any) -> None:
+    """A login that clears the session first clears that, too."""
+    route(app, "/other", lambda: session.update(secret="of ada"))
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first.update(user_id="ada", name="Ada")
+    with under_way(app, browser):
+        session.clear()
+        session["user_id"] = "bob"
+        browser.get("/other")
+    assert data(client) == {"user_id": "bob"}
+
+
 @pytest.mark.parametrize("sid", ["0" * 48, "3b241101-e2bb-4255-8caf-4136c566a962"])
 @pytest.mark.parametrize("signed", [True, False])
 def test_an_unknown_sid_is_never_adopted(app: Flask, client: Any, sid: str, signed: bool) -> None:

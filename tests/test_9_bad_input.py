@@ -119,6 +119,10 @@ def test_the_limit_is_exact_and_the_old_record_stays(app: Flask, client: Any) ->
 
 
 WRONG: dict[str, list[Any]] = {
+    "SESSION_COOKIE_SECURE": ["False", ""],
+    "SESSION_COOKIE_HTTPONLY": ["False"],
+    "SESSION_COOKIE_PARTITIONED": ["False"],
+    "SESSION_REFRESH_EACH_REQUEST": ["False"],
     "SESSION_USE_SIGNER": ["yes", 1, None],
     "SESSION_PERMANENT": ["no", 0],
     "SESSION_REFRESH_AFTER": [-1, 1.5, "60", True, None],

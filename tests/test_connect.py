@@ -46,11 +46,26 @@ def test_what_the_caller_asks_for_wins(url: str, options: dict[str, Any]) -> Non
     assert connection.socket_timeout == 2
 
 
-@pytest.mark.parametrize("url", ["", "localhost", "http://localhost", "redis:/localhost", "REDIS//"])
-def test_another_scheme_is_refused(url: str) -> None:
-    """With the schemes that there are."""
-    with pytest.raises(ValueError, match="redis://, rediss:// or unix://"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "user:hunter22@localhost",
+        "http://localhost",
+        "redis:/localhost",
+        "redis://:hunter22/x@localhost",
+        "redis://localhost:port",
+        "redis://localhost?socket_timeout=soon",
+        "redis://localhost?no_such_option=1",
+    ],
+)
+def test_what_is_no_redis_url_is_refused_at_once(url: str) -> None:
+    """With what was expected, and without showing the URL: there may be a password in it."""
+    with pytest.raises(ValueError, match="expected redis://") as caught:
         connect(url)
+    assert "hunter22" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_a_server_that_accepts_and_says_nothing_costs_one_timeout() -> None:

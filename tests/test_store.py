@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from redis_store import SID, WEEK, RedisStore, StoreUnavailable, connect
+from redis_store import MAX_DEPTH, SID, WEEK, RedisStore, StoreUnavailable, connect
 
 
 def test_set_keeps_json_under_prefix_and_sid_with_the_ttl(store: RedisStore, client: Any) -> None:
@@ -183,6 +183,8 @@ def test_update_moves_a_session_to_another_sid(store: RedisStore, client: Any) -
         (b'{"n":' + b"9" * 5000 + b"}", "a number that Python refuses to read"),
         (b"[" * 100_000, "deep"),
         (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "deep and valid"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "deeper than we would write it"),
+        (b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", "so deep that it could be read and not be written"),
         (b'{"n":{" u":5}}', "a planted UUID"),
         (b'{"n":{" b":"x"}}', "planted bytes"),
         (b'{"n":{" di":{}}}', "a planted dict"),
@@ -243,6 +245,17 @@ def test_a_list_inside_itself_is_refused(store: RedisStore) -> None:
     loop.append(loop)
     with pytest.raises(TypeError, match=r"'cart'.* of type list"):
         store.set({"cart": loop})
+
+
+def test_what_can_be_written_can_be_read(store: RedisStore) -> None:
+    """The limit of nesting is the same in both directions."""
+    value: Any = "core"
+    for _ in range(MAX_DEPTH - 1):
+        value = [value]
+    session = {"flat": [[]] * 200, "deep": value}
+    assert store.get(store.set(session)) == session
+    with pytest.raises(TypeError, match=r"'deep'.* of type list.* nested too deep"):
+        store.set(session | {"deep": [value]})
 
 
 def test_a_key_that_is_no_string_is_refused(store: RedisStore) -> None:
