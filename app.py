@@ -1,0 +1,213 @@
+"""The app that exercises the pattern: its configuration, one Redis client, the pages, and rules for every request.
+
+The only file that knows every other one; nothing imports it. ``flask run`` finds `create_app` by itself, and so does
+``gunicorn 'app:create_app()'``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
+
+import fakeredis
+from flask import Flask, Response, abort, current_app, render_template, request, session
+from flask.typing import ResponseReturnValue
+from redis import Redis
+from werkzeug.exceptions import HTTPException
+from werkzeug.security import generate_password_hash
+
+import auth
+from redis_store import RETRY_AFTER, WEEK, RedisSession, RedisSessionInterface, SessionUnavailable, connect
+
+MIN_KEY = 32  # bytes of a secret key: what its SHA-256 signatures are worth
+MAKE_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+DEMO_ACCOUNT = ("ada", "lovelace")  # only where the data is gone with the process
+
+#: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.
+CSRF_EXEMPT: frozenset[str] = frozenset()
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send "Origin: null" from our own forms
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> Flask:
+    """The app, ready for any WSGI server. Redis need not be there yet.
+
+    Settings come from, the later the stronger: the defaults of `configure`, ``FLASK_*`` in the environment (read as
+    JSON), ``REDIS_URL`` and ``SECRET_KEY`` there (plain text), `config`. `client`: any redis-py client, instead of one
+    for ``REDIS_URL``. Without either the app is embedded: its Redis is a fakeredis inside this process.
+
+    ValueError: a setting is missing or wrong. The message says which and what was expected, and shows no secret.
+    """
+    app = Flask(__name__)
+    configure(app, config or {})
+    if client is None:
+        client = embed_redis(app) if app.config["REDIS_URL"] is None else connect_redis(app.config["REDIS_URL"])
+    app.session_interface = interface = RedisSessionInterface(client)
+    interface.check(app)
+    check_keys(app)
+    app.register_blueprint(auth.blueprint)
+    if not app.config["ACCOUNTS"]:
+        app.logger.warning("ACCOUNTS is empty: nobody can sign in")
+
+    app.before_request(refuse_cross_site)
+    app.after_request(add_headers)
+    app.register_error_handler(HTTPException, show_error)
+    app.add_url_rule("/", view_func=home)
+    app.add_url_rule("/health/live", view_func=live)
+    app.add_url_rule("/health/ready", view_func=ready)
+    return app
+
+
+# The start --------------------------------------------------------------------------------------------------------
+
+
+def configure(app: Flask, config: Mapping[str, Any]) -> None:
+    """Fill ``app.config``. ValueError: a wrong value for one of the settings that only this file uses."""
+    app.config.from_mapping(
+        REDIS_URL=None,
+        ACCOUNTS={},  # user name -> password hash made by werkzeug.security.generate_password_hash
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=WEEK,
+        MAX_CONTENT_LENGTH=16 * 1024,  # bytes; the sign-in form is all that anyone has to send
+    )
+    app.config.from_prefixed_env()
+    for name in ("REDIS_URL", "SECRET_KEY"):
+        for variable in (f"FLASK_{name}", name):
+            if variable in os.environ:  # taken as it is: a key of digits only is no number
+                app.config[name] = os.environ[variable]
+    app.config.update(config)
+    if type(limit := app.config["MAX_CONTENT_LENGTH"]) is not int or limit < 1:
+        raise ValueError(f"MAX_CONTENT_LENGTH is {limit!r}; expected a whole number of bytes")
+
+
+def embed_redis(app: Flask) -> Any:
+    """A Redis inside this process; and a secret and an account, if none are set, so that no setting is needed."""
+    if app.secret_key is None:
+        app.secret_key = secrets.token_hex(32)
+    sign_in = ""
+    if app.config["ACCOUNTS"] == {}:
+        user, password = app.jinja_env.globals["demo_account"] = DEMO_ACCOUNT
+        app.config["ACCOUNTS"] = {user: generate_password_hash(password)}
+        sign_in = f" Sign in as {user} with the password {password}."
+    if not app.testing:
+        print(f" * No REDIS_URL: sessions live, and end, with this process.{sign_in}", file=sys.stderr)
+        if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
+            app.logger.warning("No REDIS_URL, and not Flask's own server: several workers would not share sessions")
+    return fakeredis.FakeRedis()
+
+
+def connect_redis(url: str) -> Redis:
+    """A client for ``REDIS_URL``, not connected yet. ValueError: it is none."""
+    try:
+        return connect(url)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            "REDIS_URL (not shown: it may hold a password) is not understood; expected "
+            "redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path/to/socket[?db=0]"
+        ) from None  # the client's own message quotes parts of the URL
+
+
+def check_keys(app: Flask) -> None:
+    """ValueError: no SECRET_KEY, or one that is too short; the same for its fallbacks, which sign cookies as well."""
+    if app.secret_key is None:
+        raise ValueError(f"SECRET_KEY is missing; put one into the environment, made by: {MAKE_KEY}")
+    fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
+    for name, key in [("SECRET_KEY", app.secret_key), *(("SECRET_KEY_FALLBACKS", key) for key in fallbacks)]:
+        raw = key.encode() if isinstance(key, str) else key
+        if not isinstance(raw, bytes) or len(raw) < MIN_KEY:
+            raise ValueError(f"{name} (not shown) is too short; expected at least {MIN_KEY} bytes, as of: {MAKE_KEY}")
+
+
+# Every request ----------------------------------------------------------------------------------------------------
+
+
+def refuse_cross_site() -> None:
+    """Answer 403 when a page of another site made the browser send this request (CSRF). No token, so no session.
+
+    Browsers tell where a request comes from in two headers that no page can set. A client that sends neither, as
+    curl, passes as long as it has no cookie that could be abused.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS", "TRACE") or request.endpoint in CSRF_EXEMPT:
+        return
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    # The whole origin: what is on another port of this host, or came over plain http, may be somebody else's page.
+    # Not request.host_url: that decodes an international host name, and browsers do not.
+    if origin is not None and origin.lower() != f"{request.scheme}://{request.host}".lower():
+        allowed = False
+    elif site is not None:
+        allowed = site in ("same-origin", "none")
+    else:
+        allowed = origin is not None or "Cookie" not in request.headers
+    if not allowed:
+        abort(403, "This request does not seem to come from a page of this site.")
+
+
+def add_headers(response: Response) -> Response:
+    """Tell the browser to be strict, and to keep no copy of a page that may show a session."""
+    response.headers.update(SECURITY_HEADERS)
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def show_error(error: HTTPException) -> Response:
+    """The page for any error. It does not look at the session, which may be what failed."""
+    # With the error's own headers: Retry-After, Allow.
+    return Response(render_template("error.html", error=error), error.code, error.get_headers())
+
+
+# The pages --------------------------------------------------------------------------------------------------------
+
+
+def home() -> str:
+    """The visitor's session from both sides: the cookie and the record. Reads it, and never makes one."""
+    mine = cast(RedisSession, session)
+    mine.load()
+    if mine.sid is None or mine.record is None:
+        return render_template("home.html", user=None, cookie=None)
+    interface = cast(RedisSessionInterface, current_app.session_interface)
+    # Only the beginning of the sid: with all of it in the page, HttpOnly would be worth nothing.
+    short = f"{mine.sid[:6]}…"
+    name = interface.get_cookie_name(current_app)
+    cookie = {"Name": name, "Session id": short}
+    if current_app.config["SESSION_USE_SIGNER"]:
+        signer = interface.get_signer(current_app)
+        _, signed = signer.unsign(request.cookies[name], return_timestamp=True)
+        cookie["Signed"] = f"{signed:%Y-%m-%d %H:%M:%S} UTC"
+    cookie["Max-Age"] = f"{interface.get_max_age(current_app)} s" if mine.permanent else "none: ends with the browser"
+    cookie["HttpOnly"] = "yes" if interface.get_cookie_httponly(current_app) else "no"
+    cookie["Secure"] = "yes" if interface.get_cookie_secure(current_app) else "no"
+    cookie["SameSite"] = interface.get_cookie_samesite(current_app) or "not set"
+    try:
+        ttl = interface.store.client.ttl(interface.store.key(mine.sid))
+    except Exception:  # whatever the client raises, as in RedisStore
+        raise SessionUnavailable from None
+    record = {"Key": interface.store.key(short), "TTL": f"{ttl} s"}
+    text = json.dumps(json.loads(mine.record), indent=2)
+    return render_template("home.html", user=auth.get_user(), cookie=cookie, record=record, json=text)
+
+
+def live() -> Response:
+    """Whether this process answers at all. Never asks Redis: to restart the app would not bring that back."""
+    cast(RedisSession, session).due = False  # nor is a session refreshed
+    return Response("ok", mimetype="text/plain")
+
+
+def ready() -> ResponseReturnValue:
+    """Whether requests that need a session can be served now."""
+    interface = cast(RedisSessionInterface, current_app.session_interface)
+    try:
+        interface.store.client.ping()
+    except Exception:  # whatever the client raises, as in RedisStore
+        return {"redis": "unavailable"}, 503, {"Retry-After": str(RETRY_AFTER)}
+    return {"redis": "ok"}

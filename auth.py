@@ -1,0 +1,114 @@
+"""Sign in, sign out, and pages for those who are signed in. Knows ``flask.session``, and nothing of Redis."""
+
+from __future__ import annotations
+
+import functools
+import re
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import ParamSpec
+
+from flask import Blueprint, abort, current_app, redirect, render_template, request, session, url_for
+from flask.blueprints import BlueprintSetupState
+from flask.typing import ResponseReturnValue
+from werkzeug.security import check_password_hash, generate_password_hash
+
+MAX_INPUT = 1000  # characters, of a user name and of a password
+
+#: What werkzeug's generate_password_hash makes: method, salt, digest.
+PASSWORD_HASH = re.compile(r"([^$]+)\$[^$]+\$[0-9a-f]+")
+
+#: A path on this site. "//host" is another site; browsers take a backslash for a slash, and drop tabs and newlines.
+LOCAL_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f]*")
+
+P = ParamSpec("P")
+blueprint = Blueprint("auth", __name__)
+
+
+@blueprint.record_once
+def setup(state: BlueprintSetupState) -> None:
+    """Called when an app registers the blueprint. ValueError: its ``ACCOUNTS`` are not what `make_decoy` expects."""
+    state.app.extensions["auth_decoy"] = make_decoy(state.app.config["ACCOUNTS"])
+
+
+def make_decoy(accounts: object) -> str:
+    """A password hash that nobody's password fits, and that takes as long to check as any of `accounts`.
+
+    ValueError: `accounts` is no dict of user name -> password hash, or not all hashes are of one method and cost.
+    """
+    if isinstance(accounts, dict) and all(isinstance(name, str) for name in accounts):
+        hashes = [isinstance(value, str) and PASSWORD_HASH.fullmatch(value) for value in accounts.values()]
+        methods = {match[1] if match else "" for match in hashes} or {"scrypt"}
+        try:
+            [method] = methods
+            return generate_password_hash(secrets.token_hex(), method)
+        except (OverflowError, ValueError):  # more than one method, or none that werkzeug knows
+            pass
+    raise ValueError(
+        f"ACCOUNTS is a {type(accounts).__name__} (not shown); expected a dict of user names to hashes by werkzeug's "
+        "generate_password_hash, all of one method"
+    )
+
+
+def get_user() -> str | None:
+    """The name of who is signed in. None: nobody is, or the account is gone."""
+    user = session.get("user_id")
+    return user if isinstance(user, str) and user in current_app.config["ACCOUNTS"] else None
+
+
+def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
+    """Send visitors who are not signed in to the sign-in page, and from there back to `view`."""
+
+    @functools.wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+        if get_user() is None:
+            here = request.full_path if request.query_string else request.path
+            return redirect(url_for("auth.login", next=request.script_root + here), 303)
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+@blueprint.route("/login", methods=["GET", "POST"])
+def login() -> ResponseReturnValue:
+    """The sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again."""
+    username, password = request.form.get("username", ""), request.form.get("password", "")
+    target = local_path(request.values.get("next", ""))
+    if max(len(username), len(password)) > MAX_INPUT:
+        abort(400, f"A user name and a password have at most {MAX_INPUT} characters.")
+    if request.method == "POST" and fits(username, password):
+        session.clear()
+        session["user_id"] = username
+        session["signed_in_at"] = datetime.now(UTC)
+        session.regenerate()  # type: ignore[attr-defined]  # of RedisSession: a new sid, for the same user too
+        return redirect(target or url_for("home"), 303)
+    failed = request.method == "POST"
+    page = render_template("login.html", failed=failed, username=username, next=target, max_input=MAX_INPUT)
+    return page, 401 if failed else 200
+
+
+@blueprint.post("/logout")
+def logout() -> ResponseReturnValue:
+    """End the visitor's session, if there is one. 303 to the home page."""
+    session.clear()
+    return redirect(url_for("home"), 303)
+
+
+@blueprint.get("/account")
+@login_required
+def account() -> ResponseReturnValue:
+    """Who is signed in, and since when."""
+    since = session.get("signed_in_at")
+    return render_template("account.html", user=get_user(), since=since if isinstance(since, datetime) else None)
+
+
+def fits(username: str, password: str) -> bool:
+    """Whether the password is the user's. For an unknown user one hash is computed too: the time tells nothing."""
+    accounts, decoy = current_app.config["ACCOUNTS"], current_app.extensions["auth_decoy"]
+    return check_password_hash(accounts.get(username, decoy), password)
+
+
+def local_path(target: str) -> str:
+    """`target`, if it is a path on this site; else nothing."""
+    return target if LOCAL_PATH.fullmatch(target) else ""
