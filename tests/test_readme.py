@@ -1,0 +1,136 @@
+"""The README is executed: its commands, its transcript, and every table that names something in the code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RedisServer
+from flask import Flask
+from werkzeug.security import generate_password_hash
+from werkzeug.serving import make_server
+
+from app import create_app
+from redis_store import SETTINGS, RedisSessionInterface, RedisStore, connect
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """The text under a heading."""
+    match = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.M | re.S)
+    assert match, title
+    return match[1]
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a section's tables, without the heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_the_settings_table_is_that_of_the_code() -> None:
+    """Each setting of ours, with its default; none is missing, none invented."""
+    table = {row[0].strip("`"): row[1].strip("`") for row in rows(section("Settings"))}
+    ours = {name: repr(default) for name, (default, _, _) in SETTINGS.items() if default is not None}
+    assert table == ours
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    """Files, and the functions in them."""
+    table = rows(section("What is promised, and what shows it"))
+    assert len(table) == 11
+    for row in table:
+        names = re.findall(r"`([^`]+)`", row[1])
+        assert names, row
+        for name in names:
+            path, _, function = name.partition("::")
+            text = (ROOT / path).read_text()
+            assert f"def {function}(" in text if function else text
+
+
+def test_the_koa_table_names_verbs_that_exist() -> None:
+    """Each verb of the store is in the table, by its name."""
+    text = section("From koa-session2 to Flask")
+    for verb in ("get", "set", "destroy", "touch", "add", "take", "update"):
+        assert callable(getattr(RedisStore, verb))
+        assert f"RedisStore.{verb}(" in text or f"`{verb}`" in text
+
+
+def test_the_cost_table_is_tested_row_by_row() -> None:
+    """As many rows as tests that quote one."""
+    table = rows(section("The life of a request"))
+    tests = (ROOT / "tests/test_cost.py").read_text()
+    assert len(table) == 9
+    assert {f"Row {number}" for number in range(1, 9)} <= set(re.findall(r"Row \d", tests))
+
+
+def test_the_two_lines_are_all_that_an_app_needs(server: RedisServer) -> None:
+    """The code of "In your own app" runs as it stands, but for the address."""
+    (code,) = blocks("python")
+    app = Flask("own")
+    exec(code.replace("redis://localhost:6379/0", server.url), {"app": app})
+    assert isinstance(app.session_interface, RedisSessionInterface)
+    assert len(code.splitlines()) == 2
+
+
+def test_the_first_two_commands_set_up_run_and_test() -> None:
+    """What they name is there. The checks that run on each change run the commands themselves."""
+    run, test, redis = blocks("sh", section("Quick start"))
+    setup = "python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.txt && "
+    assert run == f"{setup}.venv/bin/flask run\n"
+    assert test == f"{setup}.venv/bin/python -m pytest\n"
+    assert (ROOT / "requirements.txt").exists()
+    assert (ROOT / redis.strip()).stat().st_mode & 0o111
+    assert create_app({"TESTING": True}).test_client().get("/").status_code == 200
+
+
+@pytest.fixture
+def address(server: RedisServer) -> Iterator[str]:
+    """Where the app answers, on the tests' Redis."""
+    config = {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}
+    http = make_server("127.0.0.1", 0, create_app(config, connect(server.url)), threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{http.server_port}"
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def plain(output: str) -> str:
+    """Without what is another one each time: times, and the signature."""
+    output = re.sub(r"\w{3}, \d\d \w{3} 20[2-9]\d [\d:]{8} GMT", "DATE", output)
+    return re.sub(r"\.[pb]\.[\w-]+\.[\w-]{43}", ".SIGNATURE", output)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("redis-cli")), reason="needs curl and redis-cli on the PATH"
+)
+def test_the_transcript_is_what_happens(server: RedisServer, address: str, tmp_path: Path) -> None:
+    """Each command of it, with the output that it has in the README."""
+    (transcript,) = blocks("console")
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
+    assert len(steps) == 6
+    documented, real = re.findall(r"[0-9a-f]{48}", transcript)[0], ""
+    for command, expected in steps:
+        command = command.replace("127.0.0.1:5000", address).replace("redis-cli", f"redis-cli -s {server.socket}")
+        run = subprocess.run(
+            ["sh", "-c", command.replace(documented, real)], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        real = real or re.findall(r"[0-9a-f]{48}", run.stdout)[0]
+        output = run.stdout.replace("\r", "").replace(real, documented)
+        if " TTL " in command:
+            assert int(expected) - 1 <= int(output) <= int(expected)
+        else:
+            assert plain(output) == plain(expected), command
