@@ -23,14 +23,18 @@ Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its 
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
 import logging
 import math
+import random
 import re
 import secrets
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -54,9 +58,10 @@ WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that th
 SOCKET_TIMEOUT = 0.25  # seconds to connect, for a pooled connection, and for an answer: three stay under one second
 MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
 MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
-MAX_TRIES = 100  # rounds of a compare-and-set; every lost round is another writer's success
+MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success
 RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
 CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
+MAX_PAUSE = 0.001  # seconds, between two such rounds
 TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
 #: What a sid looks like: koa-session2's ``getID(24)`` (ours too), or the ``uuid()`` of the store that we follow.
@@ -104,9 +109,10 @@ def connect(url: str, **options: Any) -> Redis:
     try:
         pool = BlockingConnectionPool.from_url(url, **settings | options)
         pool.connection_class(**pool.connection_kwargs)  # an unknown option would show with the first command only
+        return Redis(connection_pool=pool)
     except (TypeError, ValueError):
-        raise ValueError("expected redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path") from None
-    return Redis(connection_pool=pool)
+        pass  # its message may quote the password
+    raise ValueError("expected redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path")
 
 
 # Records ----------------------------------------------------------------------------------------------------------
@@ -195,14 +201,17 @@ def load_record(record: bytes | None) -> dict[str, Any] | None:
 
 # The store --------------------------------------------------------------------------------------------------------
 
-# One key and one step: nobody can write between the comparison and what follows it.
+# Lua runs in one step: nobody can write between a comparison and what follows it. An empty session is no record.
 _SWAP = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '{}' then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
-_DROP = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+# Sent again because the answer was lost, it finds its own record under a sid that nobody else knows.
+_MOVE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.call('GET', KEYS[2]) == ARGV[2] and 1 or 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 return redis.call('DEL', KEYS[1])
 """
 
@@ -261,9 +270,9 @@ class RedisStore:
     ) -> dict[str, Any] | None:
         """Make the session ``change(session)`` and lose nothing that others write: GET, then a compare-and-set.
 
-        `change` must be pure: if another writer was first, it is called again with what that one wrote. It may return
-        None: nothing is written. Returns what was written, or None: there is no session, and none comes back from the
-        dead. `seen`: its record, if known, saves the GET. `to`: the session moves to this sid and leaves its own.
+        `change` must be pure: if another writer was first, it is called again with what that one wrote. None from it
+        writes nothing, an empty dict ends the session. Returns what was written, or None: there is no session, and
+        none comes back from the dead. `seen`: its record, if known, saves the GET. `to`: it moves to this sid.
         """
         for _ in range(MAX_TRIES):
             record = seen or self.read(sid)
@@ -274,6 +283,7 @@ class RedisStore:
             if self._swap(sid, record, to or sid, dump_record(changed), max_age):
                 return changed
             seen = None
+            time.sleep(random.uniform(0, MAX_PAUSE))  # noqa: S311  # no secret: so that many do not go in step
         raise StoreUnavailable(f"{MAX_TRIES} other writers were first")
 
     def read(self, sid: str) -> bytes | None:
@@ -282,38 +292,32 @@ class RedisStore:
         return record
 
     def _swap(self, sid: str, seen: bytes, to: str, record: bytes, max_age: int) -> bool:
-        """Write `record` under the sid `to`, if that of `sid` is still `seen`. The one primitive under `update`.
-
-        A move writes the new record before it deletes the old one: in one transaction; on a Cluster, where the two
-        keys live on two servers, one after the other. If the old one changed, it is still there: try again.
-        """
+        """Write `record` under the sid `to`, and nothing under `sid`, if that still held `seen`. The one primitive."""
         if to == sid:
             return bool(self._run("EVAL", _SWAP, 1, self.key(sid), seen, record, max_age))
-        write, drop = ("SET", self.key(to), record, "EX", max_age), ("EVAL", _DROP, 1, self.key(sid), seen)
-        if isinstance(self.client, RedisCluster):
-            self._run(*write)
-            return bool(self._run(*drop))
-        with self.client.pipeline(transaction=True) as transaction:
-            transaction.execute_command(*write)
-            transaction.execute_command(*drop)
-            return bool(self._call("MULTI", transaction.execute)[1])
+        if not isinstance(self.client, RedisCluster):
+            return bool(self._run("EVAL", _MOVE, 2, self.key(sid), self.key(to), seen, record, max_age, again=True))
+        # On a Cluster the two keys live on two servers: one after the other, the new record before the old one goes.
+        self._run("SET", self.key(to), record, "EX", max_age)
+        if self._run("EVAL", _SWAP, 1, self.key(sid), seen, b"{}", max_age):
+            return True
+        self.destroy(to)
+        return False
 
     def _run(self, *command: Any, again: bool = False, **options: Any) -> Any:
-        return self._call(command[0], lambda: self.client.execute_command(*command, **options), again=again)
-
-    def _call(self, name: str, send: Callable[[], Any], *, again: bool = False) -> Any:
-        """What `send` returns. `again`: it may be sent twice, if the connection broke (servers close idle ones)."""
+        """The answer to a command. `again`: it may be sent twice, if the connection broke (servers close idle ones)."""
         try:
-            return send()
+            return self.client.execute_command(*command, **options)
         except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
             if again and isinstance(error, ConnectionError):
-                return self._call(name, send)
+                return self._run(*command, **options)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
                 log.warning("a key that holds no string is left alone and counts as missing")
                 return None
             # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
             words = f": {error}" if type(error) in (ConnectionError, TimeoutError) else ""
-            raise StoreUnavailable(f"{name} failed with {type(error).__name__}{words}") from None
+            unavailable = StoreUnavailable(f"{command[0]} failed with {type(error).__name__}{words}")
+        raise unavailable  # out here, so that it does not carry the client's error along
 
 
 def new_sid() -> str:
@@ -336,13 +340,20 @@ def merge(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str,
         before, now, other = (session.get(key, _MISSING) for session in (base, mine, theirs))
         if now is _MISSING:
             merged.pop(key, None)
-        elif before is not _MISSING and dump_record({"": before}) == dump_record({"": now}):
-            continue  # the same as JSON: to Python, 1 == 1.0 == True
+        elif _same(before, now):
+            continue
         elif isinstance(now, dict) and isinstance(other, dict):
             merged[key] = merge(before if isinstance(before, dict) else {}, now, other)
         else:
             merged[key] = now
     return merged
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON: to Python, 1 == 1.0 == True."""
+    if type(one) is not type(other) or type(one) in _SCALARS:
+        return type(one) is type(other) and bool(one == other)
+    return one is other or dump_record({"": one}) == dump_record({"": other})
 
 
 class RedisSession(SecureCookieSession):
@@ -356,12 +367,13 @@ class RedisSession(SecureCookieSession):
         self._store = store
         self._permanent = permanent  # unless the session says otherwise
         self._outer_error = sys.exception()
+        self._lock = threading.Lock()
         self.sid = sid  #: None: the visitor has no session
         self.due = due  #: whether it is time to refresh cookie and TTL
         self.loaded = False  #: whether the request used its session
         self.record: bytes | None = None  #: what was in Redis; None: nothing, or nothing usable
         self.failure: StoreUnavailable | None = None  #: why that could not be read
-        self.hidden = False  #: whether whoever asked was not told of the failure
+        self.hidden = False  #: whether that made it look empty to somebody
         self.moving = False  #: whether the session gets a new sid at the end of the request
         self.cleared = False  #: whether what it holds now was all written by this request
         self.saved = False  #: whether the response is decided
@@ -372,28 +384,36 @@ class RedisSession(SecureCookieSession):
         From then on, and wherever Flask is answering another error already, the session just looks empty: an error
         page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
         """
-        if self.loaded:
-            return
-        self.loaded = self.accessed = True
+        with self._lock:  # a request may use threads
+            told = not self.loaded and not self.saved and sys.exception() is self._outer_error
+            if not self.loaded:
+                self._read()
+                self.loaded = self.accessed = True
+        if self.failure is not None:
+            if told:
+                raise SessionUnavailable
+            self.hidden = True
+
+    def _read(self) -> None:
         try:
-            self.record = None if self.sid is None else self._store.read(self.sid)
+            record = None if self.sid is None else self._store.read(self.sid)
         except StoreUnavailable as error:
             log.warning("%s", error)
             self.failure = error
-        if self.failure is not None:
-            self.hidden = self.saved or sys.exception() is not self._outer_error
-            if not self.hidden:
-                raise SessionUnavailable
-        elif (session := load_record(self.record)) is None:
-            self.record = None
         else:
-            dict.update(self, session)  # not self.update: nothing is modified yet
+            session = load_record(record)
+            if session is not None:
+                self.record = record
+                dict.update(self, session)  # not self.update: nothing is modified yet
 
     def clear(self) -> None:
         """Forget everything. A session that is still empty when the request ends is ended: this is the logout."""
         self.load()
         super().clear()
         self.cleared = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(dict(self), memo)
 
     def regenerate(self) -> None:
         """Give the session a new sid when the request ends, as a change of the owner does by itself."""
@@ -470,7 +490,7 @@ class RedisSessionInterface(SessionInterface):
 
     def __init__(self, client_or_store: Any) -> None:
         self.store = client_or_store if isinstance(client_or_store, RedisStore) else RedisStore(client_or_store)
-        self._trails = RedisStore(self.store.client, f"MOVED:{self.store.prefix}")
+        self._trails = RedisStore(self.store.client, f"MOVED:{self.store.prefix}")  # old sid -> {new sid: True}
 
     def check(self, app: Flask) -> None:
         """Fill in default settings; ValueError for a wrong one, with key, value and what was expected.
@@ -507,8 +527,7 @@ class RedisSessionInterface(SessionInterface):
         try:
             if session.failure is None:
                 sid = self._save(app, session)
-            # Whoever was told of a failed read and answered all the same is trusted; so is a page about an error.
-            elif session.modified or response.status_code == 500 or (session.hidden and response.status_code < 400):
+            elif _misses_session(session, response.status_code):
                 raise session.failure
         except StoreUnavailable as error:
             log.warning("%s", error)
@@ -574,10 +593,11 @@ class RedisSessionInterface(SessionInterface):
             _, signed = signer.unsign(value, return_timestamp=True)
         except BadSignature:
             return None, False
-        age = signer.get_timestamp() - int(signed.timestamp())
-        if not -CLOCK_SKEW <= age <= self.get_max_age(app):
+        age, max_age = signer.get_timestamp() - int(signed.timestamp()), self.get_max_age(app)
+        if not -CLOCK_SKEW <= age <= max_age:
             return None, False
-        after = app.config["SESSION_REFRESH_AFTER"]
+        if (after := app.config["SESSION_REFRESH_AFTER"]) >= max_age:
+            after = max_age // 2  # or it would never be due in time
         return match[1], refresh and match[2] == "p" and (after == 0 or age > after)
 
     def _get_cookie_attributes(self, app: Flask) -> dict[str, Any]:
@@ -588,17 +608,19 @@ class RedisSessionInterface(SessionInterface):
 
     def _save(self, app: Flask, session: RedisSession) -> str | None:
         sid = session.sid
-        if session.due and not session.loaded and not app.config["SESSION_USE_SIGNER"]:
-            session.load()  # a raw sid does not tell whether it is permanent
+        if not session.loaded and (session.modified or (session.due and not app.config["SESSION_USE_SIGNER"])):
+            session.load()  # is it permanent? A raw sid does not tell
         if session.failure is not None:
             return None
         if not session.loaded:
             return self._refresh(app, sid) if sid is not None and session.due else None
         mine, base = dict(session), load_record(session.record)
-        if sid is None or base is None:
-            return self._create(app, session, mine) if mine else self._end(session)
-        if base and not mine:
-            return self._end(session)
+        if sid is None or (base is None and mine):
+            return self._create(app, session, mine) if mine else None
+        if not mine and (session.cleared or _owners(app, base)):
+            return self._end(session, sid)
+        if base is None:
+            return None
         if session.moving or dump_record(mine) != dump_record(base):
             return self._write(app, session, sid, base, mine)
         if session.modified or (session.due and session.permanent):
@@ -624,50 +646,64 @@ class RedisSessionInterface(SessionInterface):
     def _write(
         self, app: Flask, session: RedisSession, sid: str, base: dict[str, Any], mine: dict[str, Any]
     ) -> str | None:
-        names = app.config["SESSION_OWNER_KEYS"]
-        moves = session.moving or any(mine.get(name) != base.get(name) for name in names)
-        to = new_sid() if moves else sid
-        owners = [name for name in names if mine.get(name) is not None]
-        login = any(session.cleared or mine[name] != base.get(name) for name in owners)
-        afresh = login and session.cleared  # what the last owner's other requests write is not for this one
+        before, after = _owners(app, base), _owners(app, mine)
+        again = session.cleared and session.moving and bool(after)  # signed in anew, as the same user
+        login = again or any(before.get(name) != owner for name, owner in after.items())
+        logout = bool(before) and not after
+        afresh = session.cleared and (login or logout)  # then nothing that is under way for the last owner moves along
+        to = new_sid() if mine and (session.moving or before != after) else sid
         self._limit(app, mine)
-        if to != sid and not login:
+        if to != sid and before == after and not again:
             self._leave_trail(sid, to)
 
         def change(theirs: dict[str, Any]) -> dict[str, Any]:
-            return self._limit(app, mine if afresh else merge(base, mine, theirs))
+            return mine if afresh else self._limit(app, merge(base, mine, theirs))
 
-        max_age = self.get_max_age(app)
-        if self.store.update(sid, change, max_age=max_age, seen=session.record, to=to) is not None:
+        stored = self.store.update(sid, change, max_age=self.get_max_age(app), seen=session.record, to=to)
+        if stored is not None:
             session.sid, session.record, session.moving = to, dump_record(mine), False
-            return to
-        if to != sid:
-            self.store.destroy(to)
-        if login:  # what ended stays ended, but what this request did is a session of its own
+            return to if stored else ""
+        # It ended meanwhile, and stays ended.
+        if login:
             return self._create(app, session, mine if afresh else merge(base, mine, {}))
+        if logout and self._end_moved(sid):
+            return ""
         changed = sorted(key for key in base.keys() | mine.keys() if base.get(key) != mine.get(key))
         log.warning("a session ended while a request was changing it; the changes are dropped: %r", changed)
         return None
 
-    def _end(self, session: RedisSession) -> str | None:
-        sid, record, session.record = session.sid, session.record, None
-        if sid is None or not session.modified:
-            return None
+    def _end(self, session: RedisSession, sid: str) -> str | None:
+        record, session.record = session.record, None
         ended = record is not None and self.store.destroy(sid)
         return "" if ended or self._end_moved(sid) else None
 
-    # A logout that finds its sid just replaced (not by a login) ends the session where it went.
+    # A logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
 
     def _leave_trail(self, sid: str, to: str) -> None:
-        if not self._trails.add(sid, {"to": [to]}, max_age=TRAIL_MAX_AGE):
-            self._trails.update(sid, lambda trail: {"to": [*trail["to"], to]}, max_age=TRAIL_MAX_AGE)
+        if not self._trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
+            self._trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
 
     def _end_moved(self, sid: str) -> bool:
-        trail = self._trails.get(sid) or {}
-        return any([self.store.destroy(to) or self._end_moved(to) for to in trail.get("to", [])])
+        trail = self._trails.take(sid) or {}
+        return any([self.store.destroy(to) or self._end_moved(to) for to in trail])
 
     def _limit(self, app: Flask, session: dict[str, Any]) -> dict[str, Any]:
         size, limit = len(dump_record(session)), app.config["SESSION_MAX_BYTES"]
         if size > limit:
             raise ValueError(f"the session takes {size} bytes; SESSION_MAX_BYTES allows {limit}")
         return session
+
+
+def _owners(app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Who is signed in, by the keys that may say so."""
+    session = session or {}
+    return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
+
+
+def _misses_session(session: RedisSession, status: int) -> bool:
+    """Whether an answer that was made without its session, in an outage, has to become a 503.
+
+    A page about something else that went wrong does not; nor one by code that was told of the outage, and then neither
+    changed the session nor asked for it again.
+    """
+    return session.modified or status == 500 or (session.hidden and (status < 400 or status in (401, 403)))

@@ -41,6 +41,7 @@ class RedisServer:
         self.url = f"unix://{self.socket}"
         self.command = ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", *options]
         self.command += ["--dir", str(folder), "--logfile", str(folder / "redis.log")]
+        self.clients: list[redis.Redis] = []
         self.start()
 
     def start(self) -> None:
@@ -48,11 +49,20 @@ class RedisServer:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
-                redis.Redis(unix_socket_path=str(self.socket), protocol=2).ping()
+                self.connect().ping()
                 return
             except redis.RedisError:
                 time.sleep(0.005)  # it is ready within a few of these
         raise RuntimeError("redis-server did not start")
+
+    def connect(self, **options: Any) -> redis.Redis:
+        """A client whose connections are closed when the test is over."""
+        self.clients.append(connect(self.url, **options))
+        return self.clients[-1]
+
+    def disconnect(self) -> None:
+        while self.clients:
+            self.clients.pop().connection_pool.disconnect()
 
     def stop(self) -> None:
         self.process.kill()
@@ -81,6 +91,7 @@ def make_server() -> Iterator[Any]:
 
         yield make
         for server in servers:
+            server.disconnect()
             server.thaw()
             server.stop()
 
@@ -96,10 +107,11 @@ def shared_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def server(shared_server: RedisServer) -> RedisServer:
+def server(shared_server: RedisServer) -> Iterator[RedisServer]:
     """The tests' own redis-server, empty."""
-    connect(shared_server.url).flushall()
-    return shared_server
+    shared_server.connect().flushall()
+    yield shared_server
+    shared_server.disconnect()
 
 
 @pytest.fixture(params=["fakeredis", "redis-server"])
@@ -107,7 +119,7 @@ def client(request: pytest.FixtureRequest) -> Any:
     """An empty Redis: each test that asks for one runs on fakeredis and on a real server."""
     if request.param == "fakeredis":
         return fakeredis.FakeRedis()
-    return connect(request.getfixturevalue("server").url)
+    return request.getfixturevalue("server").connect()
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_no_log_line_and_no_exception_names_a_sid(make_server: Any, caplog: pyte
     """Through every way in which a request can go wrong, at the most talkative level."""
     caplog.set_level(logging.DEBUG)
     server = make_server()
-    client = connect(server.url)
+    client = server.connect()
     app = Flask("app")
     app.secret_key = SECRET_KEY
     app.session_interface = RedisSessionInterface(client)

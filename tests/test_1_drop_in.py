@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -242,6 +244,33 @@ def test_fallback_keys_are_accepted_and_the_cookie_is_signed_anew(app: Flask) ->
     app.config["SECRET_KEY_FALLBACKS"] = None
     with browser.session_transaction() as third:
         assert third["a"] == 2
+
+
+def test_a_copy_is_a_copy(app: Flask) -> None:
+    """copy() and deepcopy() hold what the session holds, also as its first use."""
+    browser = app.test_client()
+    makers: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy, lambda held: held.copy()]
+    for make in makers:
+        with browser.session_transaction() as first:
+            first["a"] = [1]
+        with browser.session_transaction() as second:
+            assert dict(make(second)) == {"a": [1]}
+
+
+def test_threads_of_one_request_share_its_session(app: Flask) -> None:
+    """Each of them sees the record, whoever came first."""
+
+    def view() -> str:
+        readers = [flask.copy_current_request_context(lambda: str(session.get("user_id"))) for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            return " ".join(result.result() for result in [pool.submit(reader) for reader in readers])
+
+    route(app, "/", view)
+    browser = app.test_client()
+    for _ in range(20):
+        with browser.session_transaction() as first:
+            first["user_id"] = "ada"
+        assert browser.get("/").text == " ".join(["ada"] * 8)
 
 
 def test_saving_twice_is_saving_once(app: Flask, client: Any) -> None:

@@ -67,6 +67,31 @@ def test_a_refresh_that_is_not_due_sets_neither(app: Flask, client: Any, clock: 
     assert ttl(client) == LIFETIME - 500
 
 
+@pytest.mark.parametrize(("lifetime", "half"), [(60, 30), (31, 15)])
+def test_a_lifetime_as_short_as_refresh_after_is_refreshed_at_half_time(
+    app: Flask, clock: Clock, lifetime: int, half: int
+) -> None:
+    """Else no cookie would ever be old enough before it is too old."""
+    app.config["PERMANENT_SESSION_LIFETIME"] = lifetime
+    browser = app.test_client()
+    browser.get("/write")
+    clock.offset = half
+    assert set_cookie(browser.get("/no")) is None
+    clock.offset = half + 1
+    assert set_cookie(browser.get("/no"))
+
+
+def test_modified_set_by_hand_is_a_refresh(app: Flask, client: Any) -> None:
+    """What an app does in before_request to keep a session alive by each request, read or not."""
+    app.config["SESSION_REFRESH_EACH_REQUEST"] = False
+    app.before_request(lambda: setattr(session, "modified", True))
+    browser = app.test_client()
+    browser.get("/write")
+    age(client, 500)
+    assert f"Max-Age={LIFETIME};" in str(set_cookie(browser.get("/no")))
+    assert ttl(client) == LIFETIME
+
+
 @pytest.mark.parametrize("offset", [0, -30])
 def test_refresh_after_0_means_every_request(app: Flask, client: Any, clock: Clock, offset: int) -> None:
     """Flask's own meaning of SESSION_REFRESH_EACH_REQUEST, whatever the clocks say."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Clock, route, set_cookie, sid_of, sign
-from flask import Flask, Response, session
+from flask import Flask, Response, flash, session
 from flask.globals import request_ctx
 from flask.testing import FlaskClient
 
@@ -174,18 +174,82 @@ def test_a_fresh_login_survives_the_end_of_the_session_before_it(app: Flask, cli
 
 
 def test_a_login_of_the_same_user_survives_a_logout_too(app: Flask, client: Any) -> None:
-    """As the Flask tutorial signs in: after clear() whoever is named is signed in afresh, with a new sid or not."""
+    """clear() and regenerate(): whoever is named then is signed in afresh."""
     browser = app.test_client()
-    for again in (lambda: session.get("cart"), regenerates):
-        browser.get("/login")
-        with under_way(app, browser) as response:
-            session.clear()
-            session.update(user_id="ada", since=1)
-            again()  # type: ignore[no-untyped-call]  # mypy cannot tell what a lambda in a tuple is
-            browser.get("/logout")
-        assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"ada","since":1}'
-        assert sid_of(client) in str(set_cookie(response))
-        client.flushall()
+    browser.get("/login")
+    with under_way(app, browser) as response:
+        session.clear()
+        session.update(user_id="ada", since=1)
+        session.regenerate()  # type: ignore[attr-defined]
+        browser.get("/logout")
+    assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"ada","since":1}'
+    assert sid_of(client) in str(set_cookie(response))
+
+
+def test_clearing_all_but_the_owner_is_no_login(app: Flask, client: Any) -> None:
+    """Emptying a cart does not bring back a session that was signed out meanwhile."""
+    browser = app.test_client()
+    browser.get("/start")
+    browser.get("/login")
+    with under_way(app, browser) as response:
+        user = session["user_id"]
+        session.clear()
+        session["user_id"] = user
+        browser.get("/logout")
+    assert client.keys("SESSION:*") == []
+    assert set_cookie(response) is None
+
+
+def pops() -> None:
+    session.pop("user_id")
+
+
+def clears_and_flashes() -> None:
+    session.clear()
+    flash("signed out")
+
+
+@pytest.mark.parametrize("logs_out", [clears, pops, clears_and_flashes])
+def test_every_way_to_log_out_ends_a_session_that_was_moved_meanwhile(
+    app: Flask, client: Any, logs_out: Callable[[], None]
+) -> None:
+    """Also one that leaves something in the session: a cart, a message."""
+    browser, other = app.test_client(), app.test_client()
+    browser.get("/start")
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    other.set_cookie("session", cookie.value)
+    with under_way(app, browser) as response:
+        logs_out()
+        other.get("/regenerate")
+    assert client.keys("SESSION:*") == []
+    assert str(set_cookie(response)).startswith("session=;")
+
+
+@pytest.mark.parametrize("logs_out", [clears, clears_and_flashes])
+def test_nothing_that_the_last_owner_wrote_meanwhile_survives_a_logout(
+    app: Flask, client: Any, logs_out: Callable[[], None]
+) -> None:
+    """clear() is meant to clear that, too."""
+    browser = app.test_client()
+    browser.get("/login")
+    with under_way(app, browser):
+        logs_out()
+        browser.get("/start")
+    for key in client.keys("SESSION:*"):
+        assert b"cart" not in client.get(key)
+        assert b"ada" not in client.get(key)
+
+
+@pytest.mark.parametrize("trail", [b"{}", b"5", b"garbage", b'{"to":5}', f'{{"{"0" * 48}":1}}'.encode()])
+def test_a_planted_trail_leads_nowhere(app: Flask, client: Any, trail: bytes) -> None:
+    """Not even one that leads in a circle."""
+    client.set(f"MOVED:SESSION:{'0' * 48}", trail, ex=50)
+    browser = app.test_client()
+    browser.set_cookie("session", sign(app, "0" * 48))
+    response = browser.get("/logout")
+    assert (response.status_code, set_cookie(response)) == (200, None)
 
 
 def test_a_logout_does_not_follow_a_login(app: Flask, client: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import route, sid_of
+from conftest import route, set_cookie, sid_of
 from flask import Flask, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +37,23 @@ def test_on_the_same_key_the_later_one_wins(app: Flask, client: Any) -> None:
         session["a"] = "late"
         browser.get("/other")
     assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"a": "late"}
+
+
+def test_emptying_a_session_does_not_take_away_what_another_request_wrote(app: Flask, client: Any) -> None:
+    """The last flash message was shown; meanwhile something was put into the cart."""
+    route(app, "/flash", lambda: session.update(message="hi"))
+    route(app, "/other", lambda: session.update(cart=1))
+    browser = app.test_client()
+    browser.get("/flash")
+    with under_way(app, browser) as response:
+        session.pop("message")
+        browser.get("/other")
+    assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"cart": 1}
+    assert sid_of(client) in str(set_cookie(response))
+    with under_way(app, browser) as response:
+        session.pop("cart")
+    assert client.keys("SESSION:*") == []
+    assert str(set_cookie(response)).startswith("session=;")
 
 
 def test_a_request_that_only_reads_never_writes_the_record(app: Flask, client: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import fakeredis
@@ -12,7 +13,7 @@ from conftest import SECRET_KEY, Clock, RedisServer, route, set_cookie, sid_of
 from flask import Flask, Response, abort, flash, redirect, send_file, session
 from werkzeug.test import TestResponse
 
-from redis_store import RedisSessionInterface, StoreUnavailable, connect
+from redis_store import RedisSessionInterface, StoreUnavailable
 
 
 class Outage:
@@ -45,7 +46,7 @@ def outage(request: pytest.FixtureRequest) -> Iterator[Outage]:
         yield Outage(fakeredis.FakeRedis(server=fake), request.param, fake)
     else:
         server: RedisServer = request.getfixturevalue("make_server")()
-        yield Outage(connect(server.url), request.param, server)
+        yield Outage(server.connect(), request.param, server)
 
 
 def enter() -> Any:
@@ -217,16 +218,31 @@ def test_a_view_that_takes_the_exception_may_go_on_but_not_write(app: Flask, out
     assert_unavailable(get(app, "/careless", cookie))
 
 
-def test_an_outage_that_shows_inside_an_except_block_is_no_success(app: Flask, outage: Outage) -> None:
+@pytest.mark.parametrize("status", [200, 302, 401, 403])
+def test_an_outage_that_shows_inside_an_except_block_is_no_answer(app: Flask, outage: Outage, status: int) -> None:
     """There the session looks empty instead of raising a second error, so the page built from it is refused."""
 
-    def view() -> str:
+    def view() -> tuple[str, int]:
         try:
             raise KeyError
         except KeyError:
-            return "guest" if "n" not in session else "you"
+            return ("you", 200) if "n" in session else ("guest", status)
 
     route(app, "/", view)
+    cookie = cookie_of(app)
+    outage.begin()
+    assert_unavailable(get(app, "/", cookie))
+
+
+def test_an_outage_that_was_passed_over_does_not_show_a_login_page(app: Flask, outage: Outage) -> None:
+    """A function before the view swallowed the exception; to the view the session looks empty."""
+
+    def careless() -> None:
+        with suppress(Exception):
+            print(session["language"])
+
+    app.before_request(careless)
+    route(app, "/", lambda: "you" if "n" in session else redirect("/login"))
     cookie = cookie_of(app)
     outage.begin()
     assert_unavailable(get(app, "/", cookie))
@@ -278,7 +294,7 @@ def test_a_refused_write_leaves_nothing_of_the_response_behind(app: Flask, outag
 @pytest.mark.parametrize(("option", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")])
 def test_reads_go_on_when_only_writes_are_refused(make_server: Any, clock: Clock, option: str, value: str) -> None:
     """Out of memory, or too few replicas: pages that read are served, changes are 503, nothing is lost."""
-    client = connect(make_server().url)
+    client = make_server().connect()
     app = Flask("app")
     app.secret_key = SECRET_KEY
     app.session_interface = RedisSessionInterface(client)
@@ -303,7 +319,7 @@ def test_more_threads_than_connections_wait_their_turn(server: RedisServer) -> N
 
     from redis_store import RedisStore
 
-    store = RedisStore(connect(server.url, max_connections=1))
+    store = RedisStore(server.connect(max_connections=1))
     sid = store.set({"n": 1})
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: store.get(sid), range(200))) == [{"n": 1}] * 200

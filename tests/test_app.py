@@ -424,7 +424,7 @@ def test_static_files_are_there_and_may_be_cached(web: FlaskClient) -> None:
 
 def test_live_never_asks_redis(server: Any) -> None:
     """Not even to refresh a session, where every other page would."""
-    client = connect(server.url)
+    client = server.connect()
     web = create_app({**CONFIG, "SESSION_REFRESH_AFTER": 0}, client).test_client()
     sign_in(web)
     before = commands(client)
@@ -437,7 +437,7 @@ def test_live_never_asks_redis(server: Any) -> None:
 
 def test_ready_asks_redis(server: Any) -> None:
     """One PING, and JSON that says so."""
-    client = connect(server.url)
+    client = server.connect()
     web = create_app(CONFIG, client).test_client()
     before = commands(client)
     answer = web.get("/health/ready")
@@ -447,7 +447,7 @@ def test_ready_asks_redis(server: Any) -> None:
 
 def test_pages_that_need_no_session_cost_nothing(server: Any) -> None:
     """The sign-in page, a failed attempt, errors and files send Redis no command, with a cookie either."""
-    client = connect(server.url)
+    client = server.connect()
     web = create_app(CONFIG, client).test_client()
     sign_in(web)
     before = commands(client)
@@ -787,7 +787,7 @@ def outage(request: pytest.FixtureRequest) -> Outage:
         begin, end = (partial(setattr, fake, "connected", value) for value in (False, True))
         return Outage(fakeredis.FakeRedis(server=fake), begin, end)
     server = request.getfixturevalue("make_server")()
-    client = connect(server.url)
+    client = server.connect()
     return Outage(
         client, *((server.stop, server.start) if request.param == "stopped" else (server.freeze, server.thaw))
     )

@@ -65,7 +65,7 @@ def test_what_is_no_redis_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="expected redis://") as caught:
         connect(url)
     assert "hunter22" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
 
 
 def test_a_server_that_accepts_and_says_nothing_costs_one_timeout() -> None:
@@ -93,7 +93,7 @@ def test_nobody_listening_costs_next_to_nothing() -> None:
 
 def test_one_user_never_gets_the_answer_to_another(server: Any) -> None:
     """A connection whose answer came too late is not used again: its next user would read it."""
-    store = RedisStore(connect(server.url, max_connections=1))
+    store = RedisStore(server.connect(max_connections=1))
     for name in ("ada", "bob"):
         store.set({"user": name}, name)
     for _ in range(20):

@@ -16,7 +16,7 @@ from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
 
 from app import create_app
-from redis_store import SETTINGS, RedisSessionInterface, RedisStore, connect
+from redis_store import SETTINGS, RedisSessionInterface, RedisStore
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -99,7 +99,7 @@ def test_the_first_two_commands_set_up_run_and_test() -> None:
 def address(server: RedisServer) -> Iterator[str]:
     """Where the app answers, on the tests' Redis."""
     config = {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}
-    http = make_server("127.0.0.1", 0, create_app(config, connect(server.url)), threaded=True)
+    http = make_server("127.0.0.1", 0, create_app(config, server.connect()), threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
     yield f"127.0.0.1:{http.server_port}"
