@@ -7,6 +7,7 @@ The only file that knows every other one; nothing imports it. ``flask run`` find
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import sys
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import fakeredis
 from flask import Flask, Response, abort, current_app, render_template, request, session
+from flask.logging import default_handler
 from flask.typing import ResponseReturnValue
 from redis import Redis
 from werkzeug.exceptions import HTTPException
@@ -59,6 +61,7 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     if not app.config["ACCOUNTS"]:
         app.logger.warning("ACCOUNTS is empty: nobody can sign in")
 
+    logging.getLogger("redis_store").addHandler(default_handler)  # in the form of the app's own log lines
     app.before_request(refuse_cross_site)
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, show_error)
@@ -102,7 +105,10 @@ def embed_redis(app: Flask) -> Any:
     if not app.testing:
         print(f" * No REDIS_URL: sessions live, and end, with this process.{sign_in}", file=sys.stderr)
         if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
-            app.logger.warning("No REDIS_URL, and not Flask's own server: several workers would not share sessions")
+            app.logger.warning(
+                "No REDIS_URL, and not Flask's own server: several workers would not share sessions, and whoever can "
+                "reach the demo account can use it"
+            )
     return fakeredis.FakeRedis()
 
 
@@ -173,7 +179,7 @@ def home() -> str:
     """The visitor's session from both sides: the cookie and the record. Reads it, and never makes one."""
     mine = cast(RedisSession, session)
     mine.load()
-    if mine.sid is None or mine.record is None:
+    if mine.record is None:
         return render_template("home.html", user=None, cookie=None)
     interface = cast(RedisSessionInterface, current_app.session_interface)
     # Only the beginning of the sid: with all of it in the page, HttpOnly would be worth nothing.
@@ -194,7 +200,9 @@ def home() -> str:
         raise SessionUnavailable from None
     record = {"Key": interface.store.key(short), "TTL": f"{ttl} s"}
     text = json.dumps(json.loads(mine.record), indent=2)
-    return render_template("home.html", user=auth.get_user(), cookie=cookie, record=record, json=text)
+    return render_template(
+        "home.html", user=auth.get_user(), cookie=cookie, record=record, json=text, permanent=mine.permanent
+    )
 
 
 def live() -> Response:
@@ -211,3 +219,7 @@ def ready() -> ResponseReturnValue:
     except Exception:  # whatever the client raises, as in RedisStore
         return {"redis": "unavailable"}, 503, {"Retry-After": str(RETRY_AFTER)}
     return {"redis": "ok"}
+
+
+if __name__ == "__main__":
+    raise SystemExit("Start the app with: flask run")

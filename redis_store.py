@@ -18,7 +18,8 @@ Calls go one way: Flask -> RedisSessionInterface -> RedisStore -> client. ``Redi
 ``RedisSessionInterface`` is the only one that sees cookies and configuration.
 
 Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its name, *key* the prefix and the sid,
-*owner* whoever is signed in. Every time span is in whole **seconds** (koa-session2 counts milliseconds).
+*owner* whoever is signed in. Every time span is in whole **seconds** (koa-session2 counts milliseconds). A refresh is
+*due* when the cookie is old enough; a *trail* leads from a sid that was replaced to its successor.
 """
 
 from __future__ import annotations
@@ -55,17 +56,20 @@ __all__ = ["RedisSession", "RedisSessionInterface", "RedisStore", "StoreUnavaila
 log = logging.getLogger(__name__)
 
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
-SOCKET_TIMEOUT = 0.25  # seconds to connect, for a pooled connection, and for an answer: three stay under one second
+SOCKET_TIMEOUT = 0.25  # seconds, each: for a connection of the pool, to connect, for an answer
 MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
-MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
 MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success
+MAX_PAUSE = 0.001  # seconds, between two rounds
+MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
 RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
 CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
-MAX_PAUSE = 0.001  # seconds, between two such rounds
 TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
 #: What a sid looks like: koa-session2's ``getID(24)`` (ours too), or the ``uuid()`` of the store that we follow.
 SID = re.compile(r"[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: What `connect` takes, roughly: redis-py itself would read a wrong database as 0.
+URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), time of signing, SHA-256 signature. Nothing
 #: that does not look exactly so reaches the signature check, much less Redis.
@@ -81,10 +85,9 @@ class StoreUnavailable(Exception):
 
 
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
-    """`StoreUnavailable` inside a view: Flask answers it with 503 and ``Retry-After``, no handler needed."""
+    """`StoreUnavailable` inside a view: Flask makes it a 503, no handler needed. `save_session` adds Retry-After."""
 
-    def __init__(self) -> None:
-        ServiceUnavailable.__init__(self, "The session store cannot be reached.", retry_after=RETRY_AFTER)
+    description = "The session store cannot be reached."
 
 
 def connect(url: str, **options: Any) -> Redis:
@@ -107,18 +110,21 @@ def connect(url: str, **options: Any) -> Redis:
         "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
     }
     try:
-        pool = BlockingConnectionPool.from_url(url, **settings | options)
-        pool.connection_class(**pool.connection_kwargs)  # an unknown option would show with the first command only
-        return Redis(connection_pool=pool)
+        if URL.fullmatch(url):
+            pool = BlockingConnectionPool.from_url(url, **settings | options)
+            pool.connection_class(**pool.connection_kwargs)  # an unknown option would show with the first command only
+            return Redis(connection_pool=pool)
     except (TypeError, ValueError):
         pass  # its message may quote the password
-    raise ValueError("expected redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path")
+    raise ValueError(
+        "expected redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path, and known options"
+    )
 
 
 # Records ----------------------------------------------------------------------------------------------------------
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float:  # what could not be written again is malformed
     if math.isfinite(number := float(digits)):
         return number
     raise ValueError(f"{digits} is not JSON")
@@ -152,20 +158,22 @@ def _untag(value: Any) -> Any:
     return [_untag(item) for item in value] if isinstance(value, list) else value
 
 
-def _is_deep(value: Any, text: str) -> bool:
-    def depth(value: Any) -> int:
-        if not isinstance(value, dict | list):
-            return 0
-        return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
-    return text.count("{") + text.count("[") >= MAX_DEPTH and depth(value) > MAX_DEPTH
+
+def _is_too_deep(value: Any, text: str) -> bool:
+    return text.count("{") + text.count("[") >= MAX_DEPTH and _depth(value) > MAX_DEPTH
 
 
 def dump_record(session: Mapping[str, Any]) -> bytes:
     """The JSON bytes that are kept in Redis.
 
-    TypeError, naming key and type, for a value that would not come back as it is: a set, NaN, a dict whose keys are
-    not strings, a list inside itself, more than MAX_DEPTH of them inside each other.
+    TypeError, naming key and type, for what neither JSON nor Flask's tags can keep: a set, NaN, a dict whose keys are
+    not strings, a list inside itself, more than MAX_DEPTH of them inside each other. As with Flask, a datetime comes
+    back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a tuple.
     """
     members = []
     for key, value in session.items():
@@ -173,8 +181,8 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
             tagged = _tag(value)
             text = _encode(tagged)
             if not isinstance(key, str) or (type(value) not in _SCALARS and _decode(text) != tagged):
-                raise TypeError("it would come back changed")
-            if _is_deep([tagged], text):
+                raise TypeError("it would come back changed (a key has to be a string)")
+            if _is_too_deep([tagged], text):
                 raise TypeError("it is nested too deep")
         except (TypeError, ValueError, RecursionError) as error:
             kind = type(value).__name__
@@ -189,40 +197,40 @@ def load_record(record: bytes | None) -> dict[str, Any] | None:
         return None
     try:
         session = _decode(text := record.decode())
-        if isinstance(session, dict) and not _is_deep(session, text):
+        if isinstance(session, dict) and not _is_too_deep(session, text):
             # Each tag starts with a space; most records have none.
             return {key: _untag(value) for key, value in session.items()} if '" ' in text else session
         problem = f"a {type(session).__name__}, or nested too deep"
     except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
         problem = type(error).__name__
-    log.warning("a malformed record is left alone and counts as missing: %s", problem)
+    log.warning("a malformed record counts as missing: %s", problem)
     return None
 
 
 # The store --------------------------------------------------------------------------------------------------------
 
-# Lua runs in one step: nobody can write between a comparison and what follows it. An empty session is no record.
+# Lua runs in one step: nobody can write between the comparison and what follows it. An empty session is no record.
+# A move that is sent again, because its answer was lost, finds its own record under a sid that nobody else knows.
 _SWAP = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] == '{}' then return redis.call('DEL', KEYS[1]) end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+local moves = KEYS[1] ~= KEYS[2]
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+    return moves and redis.call('GET', KEYS[2]) == ARGV[2] and 1 or 0
+end
+if ARGV[2] ~= '{}' then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
+if ARGV[2] == '{}' or moves then redis.call('DEL', KEYS[1]) end
 return 1
-"""
-# Sent again because the answer was lost, it finds its own record under a sid that nobody else knows.
-_MOVE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.call('GET', KEYS[2]) == ARGV[2] and 1 or 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
-return redis.call('DEL', KEYS[1])
 """
 
 
 class RedisStore:
     """Sessions as JSON under ``prefix + sid``, each with a TTL. Knows Redis, and neither HTTP nor cookies.
 
-    Missing, expired and malformed are all the same: None, or False. Every verb raises `StoreUnavailable`; those that
-    write raise TypeError for a value that does not survive JSON. Each command is on one key, so a Cluster will do.
+    Missing and expired are None, or False; a malformed record reads as missing, and stays until it is overwritten,
+    taken or destroyed. Every verb raises `StoreUnavailable`; those that write raise TypeError for a value that does
+    not survive JSON, and ValueError for a `max_age` that is not a whole number of seconds, 1 or more.
 
-    `client` is any redis-py client, preferably one of `connect`; a sid is any string.
+    `client` is any redis-py client, preferably one of `connect`; a sid is any string. No command needs two keys of a
+    Redis Cluster to be on one server.
     """
 
     def __init__(self, client: Any, prefix: str = "SESSION:") -> None:
@@ -237,23 +245,28 @@ class RedisStore:
         """The session. GET; koa-session2's ``get``."""
         return load_record(self.read(sid))
 
+    def read(self, sid: str) -> bytes | None:
+        """The session's record, as it is in Redis. GET."""
+        record: bytes | None = self._run("GET", self.key(sid), again=True, NEVER_DECODE=True)
+        return record
+
     def set(self, session: Mapping[str, Any], sid: str | None = None, *, max_age: int = WEEK) -> str:
         """Write the session, whatever was there; returns its sid, a new one if none is given. SET EX; koa's ``set``."""
         sid = sid or new_sid()
-        self._run("SET", self.key(sid), dump_record(session), "EX", max_age)
+        self._run("SET", self.key(sid), dump_record(session), "EX", _whole(max_age))
         return sid
 
     def destroy(self, sid: str) -> bool:
-        """End the session; False when there was none. DEL; koa-session2's ``destroy``."""
+        """End the session; False when there was none (or a lost answer made it ask twice). DEL; koa's ``destroy``."""
         return bool(self._run("DEL", self.key(sid), again=True))
 
     def touch(self, sid: str, *, max_age: int = WEEK) -> bool:
         """Keep the session for `max_age` seconds from now; False when there is none. EXPIRE."""
-        return bool(self._run("EXPIRE", self.key(sid), max_age, again=True))
+        return bool(self._run("EXPIRE", self.key(sid), _whole(max_age), again=True))
 
     def add(self, sid: str, value: Mapping[str, Any], *, max_age: int = WEEK) -> bool:
         """Write if there is nothing yet; False, and nothing changed, when there is. SET NX EX."""
-        return bool(self._run("SET", self.key(sid), dump_record(value), "EX", max_age, "NX"))
+        return bool(self._run("SET", self.key(sid), dump_record(value), "EX", _whole(max_age), "NX"))
 
     def take(self, sid: str) -> dict[str, Any] | None:
         """Read and delete in one step: of many callers one gets it. GETDEL."""
@@ -271,8 +284,9 @@ class RedisStore:
         """Make the session ``change(session)`` and lose nothing that others write: GET, then a compare-and-set.
 
         `change` must be pure: if another writer was first, it is called again with what that one wrote. None from it
-        writes nothing, an empty dict ends the session. Returns what was written, or None: there is no session, and
-        none comes back from the dead. `seen`: its record, if known, saves the GET. `to`: it moves to this sid.
+        writes nothing; an empty dict ends the session. Returns what was written, or None: nothing was, for there is no
+        (well-formed) session, and none comes back from the dead. StoreUnavailable also after MAX_TRIES lost rounds.
+        `seen`: the record, if known, saves the GET. `to`: the session moves to this sid, which must be new.
         """
         for _ in range(MAX_TRIES):
             record = seen or self.read(sid)
@@ -280,39 +294,33 @@ class RedisStore:
             changed = None if session is None else change(session)
             if record is None or changed is None:
                 return None
-            if self._swap(sid, record, to or sid, dump_record(changed), max_age):
+            if self._swap(sid, record, to or sid, dump_record(changed), _whole(max_age)):
                 return changed
             seen = None
             time.sleep(random.uniform(0, MAX_PAUSE))  # noqa: S311  # no secret: so that many do not go in step
         raise StoreUnavailable(f"{MAX_TRIES} other writers were first")
 
-    def read(self, sid: str) -> bytes | None:
-        """The session's record, as it is in Redis. GET."""
-        record: bytes | None = self._run("GET", self.key(sid), again=True, NEVER_DECODE=True)
-        return record
-
     def _swap(self, sid: str, seen: bytes, to: str, record: bytes, max_age: int) -> bool:
         """Write `record` under the sid `to`, and nothing under `sid`, if that still held `seen`. The one primitive."""
-        if to == sid:
-            return bool(self._run("EVAL", _SWAP, 1, self.key(sid), seen, record, max_age))
-        if not isinstance(self.client, RedisCluster):
-            return bool(self._run("EVAL", _MOVE, 2, self.key(sid), self.key(to), seen, record, max_age, again=True))
+        old, new = self.key(sid), self.key(to)
+        if old == new or not isinstance(self.client, RedisCluster):
+            return bool(self._run("EVAL", _SWAP, 2, old, new, seen, record, max_age, again=old != new))
         # On a Cluster the two keys live on two servers: one after the other, the new record before the old one goes.
-        self._run("SET", self.key(to), record, "EX", max_age)
-        if self._run("EVAL", _SWAP, 1, self.key(sid), seen, b"{}", max_age):
+        self._run("SET", new, record, "EX", max_age)
+        if self._run("EVAL", _SWAP, 2, old, old, seen, b"{}", max_age):
             return True
         self.destroy(to)
         return False
 
     def _run(self, *command: Any, again: bool = False, **options: Any) -> Any:
-        """The answer to a command. `again`: it may be sent twice, if the connection broke (servers close idle ones)."""
+        """The answer to a command. `again`: it may be sent twice, if the connection breaks before the answer."""
         try:
             return self.client.execute_command(*command, **options)
         except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
             if again and isinstance(error, ConnectionError):
                 return self._run(*command, **options)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
-                log.warning("a key that holds no string is left alone and counts as missing")
+                log.warning("a key that holds no string counts as missing")
                 return None
             # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
             words = f": {error}" if type(error) in (ConnectionError, TimeoutError) else ""
@@ -320,12 +328,18 @@ class RedisStore:
         raise unavailable  # out here, so that it does not carry the client's error along
 
 
+def _whole(max_age: int) -> int:
+    if type(max_age) is int and max_age >= 1:
+        return max_age
+    raise ValueError(f"max_age is {max_age!r}; expected a whole number of seconds, 1 or more")
+
+
 def new_sid() -> str:
     """192 random bits as 48 hexadecimal digits, like koa-session2's ``getID(24)``."""
     return secrets.token_hex(24)
 
 
-# The session ------------------------------------------------------------------------------------------------------
+# Policy: pure functions, which the store makes atomic ----------------------------------------------------------------
 
 _MISSING = object()
 
@@ -356,24 +370,49 @@ def _same(one: Any, other: Any) -> bool:
     return one is other or dump_record({"": one}) == dump_record({"": other})
 
 
+def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bool, moving: bool) -> str:
+    """What a request did, from the owners (key -> value) before and after it: login, logout, move or write.
+
+    All but a write make a new sid. After `clear()`, `regenerate()` is a login even of the same owner. Pure.
+    """
+    if any(before.get(name) != owner for name, owner in after.items()) or (after and cleared and moving):
+        return "login"
+    if before and not after:
+        return "logout"
+    return "move" if moving or before != after else "write"
+
+
+def _misses_session(session: RedisSession, status: int) -> bool:
+    """Whether an answer that was made without its session, in an outage, has to become a 503.
+
+    A page about something else that went wrong does not; nor one by code that was told of the outage, and then neither
+    changed the session nor asked for it again.
+    """
+    return session.modified or status == 500 or (session.hidden and (status < 400 or status in (401, 403)))
+
+
+# The session ------------------------------------------------------------------------------------------------------
+
+
 class RedisSession(SecureCookieSession):
     """What ``flask.session`` is during a request: Flask's own session, but its record is read on first use.
 
     As there, `modified` is True after a change. A change inside a nested list or dict is found without it.
     """
 
-    def __init__(self, store: RedisStore, sid: str | None, *, permanent: bool, due: bool) -> None:
+    def __init__(self, store: RedisStore, sid: str, *, permanent: bool, due: bool) -> None:
         super().__init__()
         self._store = store
         self._permanent = permanent  # unless the session says otherwise
-        self._outer_error = sys.exception()
-        self._lock = threading.Lock()
-        self.sid = sid  #: None: the visitor has no session
+        self._outer_error = sys.exception()  # a server may call the app while it handles one
+        self._lock = threading.RLock()
+        self._reading = False
+        self.sid = sid  #: "": the visitor has no session
         self.due = due  #: whether it is time to refresh cookie and TTL
         self.loaded = False  #: whether the request used its session
         self.record: bytes | None = None  #: what was in Redis; None: nothing, or nothing usable
         self.failure: StoreUnavailable | None = None  #: why that could not be read
-        self.hidden = False  #: whether that made it look empty to somebody
+        self.hidden = False  #: whether somebody was shown an empty session because of that, instead of being told
         self.moving = False  #: whether the session gets a new sid at the end of the request
         self.cleared = False  #: whether what it holds now was all written by this request
         self.saved = False  #: whether the response is decided
@@ -384,19 +423,20 @@ class RedisSession(SecureCookieSession):
         From then on, and wherever Flask is answering another error already, the session just looks empty: an error
         page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
         """
-        with self._lock:  # a request may use threads
-            told = not self.loaded and not self.saved and sys.exception() is self._outer_error
-            if not self.loaded:
+        with self._lock:  # a request may use threads, and what logs a problem while reading may look at the session
+            first = not self.loaded and not self._reading
+            if first:
+                self._reading = True
                 self._read()
                 self.loaded = self.accessed = True
         if self.failure is not None:
-            if told:
+            if first and not self.saved and sys.exception() is self._outer_error:
                 raise SessionUnavailable
             self.hidden = True
 
     def _read(self) -> None:
         try:
-            record = None if self.sid is None else self._store.read(self.sid)
+            record = self._store.read(self.sid) if self.sid else None
         except StoreUnavailable as error:
             log.warning("%s", error)
             self.failure = error
@@ -433,7 +473,8 @@ class RedisSession(SecureCookieSession):
 def _after_load(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def load_and_call(self: RedisSession, *args: Any, **kwargs: Any) -> Any:
-        self.load()
+        if not self.loaded or self.failure is not None:
+            self.load()
         return method(self, *args, **kwargs)
 
     return load_and_call
@@ -447,7 +488,17 @@ for _name in """__contains__ __delitem__ __eq__ __getitem__ __ior__ __iter__ __l
 
 # The interface ----------------------------------------------------------------------------------------------------
 
-#: What `check` looks at: default, what is accepted, in words. The defaults of Flask's own settings are Flask's.
+
+def _are(values: Any, kind: Any) -> bool:
+    return isinstance(values, list | tuple) and all(value and isinstance(value, kind) for value in values)
+
+
+def _is_lifetime(value: Any) -> bool:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    return type(seconds) in (int, float) and 1 <= seconds < 2**31
+
+
+#: What `check` looks at: default (None: that is Flask's), what is accepted, in words.
 SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_USE_SIGNER": (True, lambda value: isinstance(value, bool), "True or False"),
     "SESSION_PERMANENT": (True, lambda value: isinstance(value, bool), "True or False"),
@@ -459,19 +510,10 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
         for name in ("COOKIE_SECURE", "COOKIE_HTTPONLY", "COOKIE_PARTITIONED", "REFRESH_EACH_REQUEST")
     },
     "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
-    "PERMANENT_SESSION_LIFETIME": (None, lambda value: _is_lifetime(value), "a timedelta or seconds, 1 s to 68 years"),
+    "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a timedelta or seconds, 1 s to 68 years"),
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
     "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
 }
-
-
-def _are(values: Any, kind: Any) -> bool:
-    return isinstance(values, list | tuple) and all(value and isinstance(value, kind) for value in values)
-
-
-def _is_lifetime(value: Any) -> bool:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    return type(seconds) in (int, float) and 1 <= seconds < 2**31
 
 
 @functools.lru_cache(maxsize=8)  # building a signer costs more than signing
@@ -512,18 +554,21 @@ class RedisSessionInterface(SessionInterface):
             return None
         cookies = request.cookies.getlist(self.get_cookie_name(app))
         # Of two cookies with one name, one was planted from another host or path; nobody can tell which.
-        sid, due = self.read_cookie(app, cookies[0]) if len(cookies) == 1 else (None, False)
+        sid, due = self.read_cookie(app, cookies[0]) if len(cookies) == 1 else ("", False)
         return self.session_class(self.store, sid, permanent=app.config["SESSION_PERMANENT"], due=due)
 
-    def save_session(self, app: Flask, session: RedisSession, response: Response) -> None:  # type: ignore[override]
+    # The session is one that open_session made; None when that failed, and Flask is already answering with a 500.
+    def save_session(self, app: Flask, session: RedisSession | None, response: Response) -> None:  # type: ignore[override]
         """Store what the request did to its session, and tell the browser in the same breath.
 
         The cookie is set exactly when the key's EX was, deleted only by the request that ended the session, and left
         alone otherwise: the browser may hold a newer one. A change that could not be stored makes the response a 503.
         TypeError, ValueError: the session holds what JSON cannot keep, or too much of it; nothing was written.
         """
+        if session is None:
+            return
         session.saved = True
-        sid = None
+        sid = None  # what the browser is to hold: None, what it holds already; "", no cookie
         try:
             if session.failure is None:
                 sid = self._save(app, session)
@@ -573,7 +618,7 @@ class RedisSessionInterface(SessionInterface):
     def get_signer(self, app: Flask) -> TimestampSigner:
         """It signs with ``SECRET_KEY``, and accepts ``SECRET_KEY_FALLBACKS`` too."""
         fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
-        return _make_signer((*fallbacks, app.secret_key or ""), self.salt)
+        return _make_signer((*fallbacks, app.secret_key), self.salt)
 
     def make_cookie(self, app: Flask, sid: str, permanent: bool) -> str:
         """The cookie's value: the sid and whether it is permanent, signed together with the time. Unsigned: the sid."""
@@ -581,21 +626,21 @@ class RedisSessionInterface(SessionInterface):
             return sid
         return self.get_signer(app).sign(f"{sid}.{'p' if permanent else 'b'}").decode()
 
-    def read_cookie(self, app: Flask, value: str) -> tuple[str | None, bool]:
-        """The cookie's sid, and whether a refresh is due. (None, False): it is not ours, or past its age."""
+    def read_cookie(self, app: Flask, value: str) -> tuple[str, bool]:
+        """The cookie's sid, and whether a refresh is due. ("", False): it is not ours, or past its age."""
         refresh = app.config["SESSION_REFRESH_EACH_REQUEST"]
         if not app.config["SESSION_USE_SIGNER"]:  # then it does not tell its age, and a refresh is always due
-            return (value, refresh) if SID.fullmatch(value) else (None, False)
+            return (value, refresh) if SID.fullmatch(value) else ("", False)
         if (match := SIGNED_COOKIE.fullmatch(value)) is None:
-            return None, False
+            return "", False
         signer = self.get_signer(app)
         try:
             _, signed = signer.unsign(value, return_timestamp=True)
         except BadSignature:
-            return None, False
+            return "", False
         age, max_age = signer.get_timestamp() - int(signed.timestamp()), self.get_max_age(app)
         if not -CLOCK_SKEW <= age <= max_age:
-            return None, False
+            return "", False
         if (after := app.config["SESSION_REFRESH_AFTER"]) >= max_age:
             after = max_age // 2  # or it would never be due in time
         return match[1], refresh and match[2] == "p" and (after == 0 or age > after)
@@ -604,106 +649,88 @@ class RedisSessionInterface(SessionInterface):
         names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
         return {name: getattr(self, f"get_cookie_{name}")(app) for name in names}
 
-    # The record. Each returns what the browser is to hold: a sid, "" for no cookie, None for what it holds already.
+    # The record. Each returns what the browser is to hold, as in save_session.
 
     def _save(self, app: Flask, session: RedisSession) -> str | None:
-        sid = session.sid
         if not session.loaded and (session.modified or (session.due and not app.config["SESSION_USE_SIGNER"])):
             session.load()  # is it permanent? A raw sid does not tell
-        if session.failure is not None:
-            return None
         if not session.loaded:
-            return self._refresh(app, sid) if sid is not None and session.due else None
+            return self._refresh(app, session) if session.due else None
         mine, base = dict(session), load_record(session.record)
-        if sid is None or (base is None and mine):
-            return self._create(app, session, mine) if mine else None
-        if not mine and (session.cleared or _owners(app, base)):
-            return self._end(session, sid)
+        if base is None and mine:
+            return self._create(app, session, mine)
+        if not mine and (session.cleared or self._owners(app, base)):
+            return self._end(session)
         if base is None:
             return None
-        if session.moving or dump_record(mine) != dump_record(base):
-            return self._write(app, session, sid, base, mine)
-        if session.modified or (session.due and session.permanent):
-            return self._refresh(app, sid)
-        return None
+        record = dump_record(mine)
+        if session.moving or (record != session.record and record != dump_record(base)):
+            return self._write(app, session, base, mine)
+        return self._refresh(app, session) if session.modified or (session.due and session.permanent) else None
 
-    def _refresh(self, app: Flask, sid: str) -> str | None:
+    def _refresh(self, app: Flask, session: RedisSession) -> str | None:
         try:
-            kept = self.store.touch(sid, max_age=self.get_max_age(app))
+            kept = self.store.touch(session.sid, max_age=self.get_max_age(app))
         except StoreUnavailable as error:  # nothing is lost: the next request tries again
             log.warning("%s", error)
             return None
-        return sid if kept else None
+        return session.sid if kept else None
 
     def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str:
         # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
         sid = new_sid()
-        if not self.store.add(sid, self._limit(app, mine), max_age=self.get_max_age(app)):
-            raise StoreUnavailable("a new sid was in use")  # only when the client sends a lost command again
+        self.store.add(sid, self._within_limit(app, mine), max_age=self.get_max_age(app))  # False: it was sent twice
         session.sid, session.record = sid, dump_record(mine)
         return sid
 
-    def _write(
-        self, app: Flask, session: RedisSession, sid: str, base: dict[str, Any], mine: dict[str, Any]
-    ) -> str | None:
-        before, after = _owners(app, base), _owners(app, mine)
-        again = session.cleared and session.moving and bool(after)  # signed in anew, as the same user
-        login = again or any(before.get(name) != owner for name, owner in after.items())
-        logout = bool(before) and not after
-        afresh = session.cleared and (login or logout)  # then nothing that is under way for the last owner moves along
-        to = new_sid() if mine and (session.moving or before != after) else sid
-        self._limit(app, mine)
-        if to != sid and before == after and not again:
+    def _write(self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any]) -> str | None:
+        owners = self._owners(app, base), self._owners(app, mine)
+        kind = classify(*owners, cleared=session.cleared, moving=session.moving)
+        afresh = session.cleared and kind in ("login", "logout")  # nothing moves along that others write meanwhile
+        sid, to = session.sid, session.sid if kind == "write" or not mine else new_sid()
+        self._within_limit(app, mine)
+        if kind == "move":
             self._leave_trail(sid, to)
 
         def change(theirs: dict[str, Any]) -> dict[str, Any]:
-            return mine if afresh else self._limit(app, merge(base, mine, theirs))
+            return mine if afresh else self._within_limit(app, merge(base, mine, theirs))
 
         stored = self.store.update(sid, change, max_age=self.get_max_age(app), seen=session.record, to=to)
         if stored is not None:
             session.sid, session.record, session.moving = to, dump_record(mine), False
             return to if stored else ""
-        # It ended meanwhile, and stays ended.
-        if login:
+        # The session ended meanwhile, and stays ended.
+        if kind == "login":  # what this request did is a session of its own
             return self._create(app, session, mine if afresh else merge(base, mine, {}))
-        if logout and self._end_moved(sid):
+        if kind == "logout" and self._end_moved(sid):
             return ""
-        changed = sorted(key for key in base.keys() | mine.keys() if base.get(key) != mine.get(key))
+        changed = sorted(key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING)))
         log.warning("a session ended while a request was changing it; the changes are dropped: %r", changed)
         return None
 
-    def _end(self, session: RedisSession, sid: str) -> str | None:
+    def _end(self, session: RedisSession) -> str | None:
         record, session.record = session.record, None
-        ended = record is not None and self.store.destroy(sid)
-        return "" if ended or self._end_moved(sid) else None
+        ended = record is not None and self.store.destroy(session.sid)
+        return "" if ended or self._end_moved(session.sid) else None
 
-    # A logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
+    def _owners(self, app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Who is signed in, by the session keys that may say so."""
+        session = session or {}
+        return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
+
+    def _within_limit(self, app: Flask, session: dict[str, Any]) -> dict[str, Any]:
+        size, limit = len(dump_record(session)), app.config["SESSION_MAX_BYTES"]
+        if size > limit:
+            raise ValueError(f"the session takes {size} bytes; SESSION_MAX_BYTES allows {limit}")
+        return session
+
+    # The trail: a logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
 
     def _leave_trail(self, sid: str, to: str) -> None:
         if not self._trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
             self._trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
 
     def _end_moved(self, sid: str) -> bool:
-        trail = self._trails.take(sid) or {}
-        return any([self.store.destroy(to) or self._end_moved(to) for to in trail])
-
-    def _limit(self, app: Flask, session: dict[str, Any]) -> dict[str, Any]:
-        size, limit = len(dump_record(session)), app.config["SESSION_MAX_BYTES"]
-        if size > limit:
-            raise ValueError(f"the session takes {size} bytes; SESSION_MAX_BYTES allows {limit}")
-        return session
-
-
-def _owners(app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Who is signed in, by the keys that may say so."""
-    session = session or {}
-    return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
-
-
-def _misses_session(session: RedisSession, status: int) -> bool:
-    """Whether an answer that was made without its session, in an outage, has to become a 503.
-
-    A page about something else that went wrong does not; nor one by code that was told of the outage, and then neither
-    changed the session nor asked for it again.
-    """
-    return session.modified or status == 500 or (session.hidden and (status < 400 or status in (401, 403)))
+        trail = self._trails.take(sid) if sid else None
+        # A list: any() alone would stop at the first that it ends.
+        return any([self.store.destroy(to) or self._end_moved(to) for to in trail or {}])

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from servers import end_well, give_up, private_redis, program, running
@@ -76,6 +77,8 @@ def check(port: int, redis_cli: list[str]) -> str:
 def main() -> None:
     """Start, check, stop."""
     end_well()
+    if find_spec("gunicorn") is None:
+        give_up("gunicorn is not installed: .venv/bin/pip install -r requirements-dev.txt")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="workers-") as name, private_redis(Path(name)) as path:
         environment = os.environ | {

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.getoption("--no-skips") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = Counter(str(report.longrepr[-1]) for report in terminalreporter.stats.get("skipped", []))
+    for reason, number in skipped.items():
+        terminalreporter.write_line(f"{number} tests were skipped: {reason.removeprefix('Skipped: ')}")
 
 
 class RedisServer:

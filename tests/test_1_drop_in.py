@@ -109,7 +109,10 @@ METHODS: list[Callable[[Any], Any]] = [
     lambda s: dict(s),
     lambda s: {**s},
     lambda s: s == {"a": 1, "b": [2]},
-    lambda s: s != {"a": 1},
+    lambda s: s != {"a": 1, "b": [2]},
+    lambda s: repr(s).partition(" ")[2],
+    lambda s: list(s.values()),
+    lambda s: list(s.items()),
     lambda s: s | {"c": 3},
     lambda s: {"c": 3} | s,
     lambda s: s.copy() == {"a": 1, "b": [2]},
@@ -153,9 +156,10 @@ def test_a_missing_key_is_a_key_error(app: Flask) -> None:
         session["no"]
 
 
-def test_without_a_secret_key_there_is_a_null_session(app: Flask) -> None:
+@pytest.mark.parametrize("key", [None, "", b""])
+def test_without_a_secret_key_there_is_a_null_session(app: Flask, key: str | bytes | None) -> None:
     """Reading works, writing explains what is missing."""
-    app.secret_key = None
+    app.secret_key = key
     with app.test_request_context():
         assert isinstance(flask.globals.request_ctx._session, NullSession)
         assert session.get("a") is None
@@ -282,6 +286,34 @@ def test_saving_twice_is_saving_once(app: Flask, client: Any) -> None:
             interface.save_session(app, flask.globals.request_ctx.session, app.response_class())
     sid = sid_of(client)
     assert load_record(client.get(f"SESSION:{sid}")) == {"n": 2}
+
+
+def test_a_session_that_was_moved_or_ended_can_be_saved_again(app: Flask, client: Any) -> None:
+    """It is moved once; and after its end, what comes is a new one."""
+    interface = app.session_interface
+    with app.test_request_context():
+        held = flask.globals.request_ctx.session
+
+        def save() -> str | None:
+            response = app.response_class()
+            interface.save_session(app, held, response)
+            return set_cookie(response)
+
+        session["n"] = 1
+        save()
+        session.regenerate()  # type: ignore[attr-defined]
+        save()
+        moved = sid_of(client)
+        session["n"] = 2
+        save()
+        assert sid_of(client) == moved
+        session.clear()
+        assert str(save()).startswith("session=;")
+        assert client.keys("SESSION:*") == []
+        session["n"] = 3
+        save()
+    assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"n": 3}
+    assert sid_of(client) != moved
 
 
 def test_a_session_lives_on_while_a_response_is_streamed(app: Flask) -> None:

@@ -137,6 +137,17 @@ def test_a_session_that_is_not_permanent_is_not_refreshed(app: Flask, client: An
     assert set_cookie(browser.get(path)) is None
 
 
+def test_a_raw_cookie_of_a_session_that_is_not_permanent_is_not_refreshed(app: Flask, client: Any) -> None:
+    """What the cookie does not tell is read from the record."""
+    app.config["SESSION_USE_SIGNER"] = False
+    browser = app.test_client()
+    browser.get("/browser")
+    age(client, 500)
+    for path in ("/read", "/no"):
+        assert set_cookie(browser.get(path)) is None
+    assert ttl(client) == LIFETIME - 500
+
+
 def test_session_permanent_false_is_flasks_default(app: Flask, client: Any) -> None:
     """Sessions are permanent unless SESSION_PERMANENT or the session itself says otherwise."""
     app.config["SESSION_PERMANENT"] = False

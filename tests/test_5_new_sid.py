@@ -9,7 +9,7 @@ from conftest import route, set_cookie, sid_of, sign
 from flask import Flask, session
 from test_3_logout_is_final import under_way
 
-from redis_store import load_record
+from redis_store import classify, load_record
 
 
 def data(client: Any) -> Any:
@@ -50,6 +50,34 @@ def test_any_change_of_the_owner_makes_a_new_sid(app: Flask, client: Any, before
                 del changed["user_id"]
         sids.append(sid_of(client))
     assert sids[0] != sids[1]
+
+
+ADA, BOB, NOBODY = {"user_id": "ada"}, {"user_id": "bob"}, dict[str, str]()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cleared", "moving", "kind"),
+    [
+        (NOBODY, NOBODY, False, False, "write"),
+        (NOBODY, NOBODY, True, False, "write"),
+        (NOBODY, NOBODY, False, True, "move"),
+        (NOBODY, NOBODY, True, True, "move"),
+        (NOBODY, ADA, False, False, "login"),
+        (NOBODY, ADA, True, True, "login"),
+        (ADA, ADA, False, False, "write"),
+        (ADA, ADA, True, False, "write"),
+        (ADA, ADA, False, True, "move"),
+        (ADA, ADA, True, True, "login"),
+        (ADA, BOB, False, False, "login"),
+        (ADA, NOBODY, False, False, "logout"),
+        (ADA, NOBODY, True, True, "logout"),
+        (ADA, ADA | {"_user_id": "ada"}, False, False, "login"),
+        (ADA | {"_user_id": "ada"}, ADA, False, False, "move"),
+    ],
+)
+def test_what_a_request_did(before: Any, after: Any, cleared: bool, moving: bool, kind: str) -> None:
+    """From the owners before and after, and from whether the app cleared or regenerated the session."""
+    assert classify(before, after, cleared=cleared, moving=moving) == kind
 
 
 def test_the_same_owner_keeps_the_sid(app: Flask, client: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from conftest import SECRET_KEY, route, set_cookie, sid_of, sign
 from flask import Flask, session
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from test_3_logout_is_final import under_way
 from werkzeug.http import dump_cookie
 
 from redis_store import RedisSessionInterface, load_record
@@ -69,6 +71,26 @@ def test_garbage_is_one_log_line_without_the_sid(
     assert "garbage" not in caplog.text
 
 
+def test_a_log_filter_that_reads_the_session_does_not_hang(app: Flask, client: Any) -> None:
+    """It sees an empty one while the record is being read."""
+    seen = []
+
+    def look(record: logging.LogRecord) -> bool:
+        seen.append(dict(session))
+        return True
+
+    client.set(f"SESSION:{SID}", b"garbage", ex=100)
+    browser = app.test_client()
+    browser.set_cookie("session", sign(app, SID))
+    logger = logging.getLogger("redis_store")
+    logger.addFilter(look)
+    try:
+        assert browser.get("/read").text == "{}"
+    finally:
+        logger.removeFilter(look)
+    assert seen == [{}]
+
+
 def test_clearing_a_malformed_session_deletes_no_evidence(app: Flask, client: Any) -> None:
     """The record stays, and the cookie is left alone."""
     client.set(f"SESSION:{SID}", b"garbage", ex=100)
@@ -117,6 +139,51 @@ def test_the_limit_is_exact_and_the_old_record_stays(app: Flask, client: Any) ->
     with pytest.raises(ValueError, match="SESSION_MAX_BYTES"):
         browser.get("/grow")
     assert client.get(f"SESSION:{sid_of(client)}") == record
+
+
+def test_a_merged_session_over_the_limit_is_refused(app: Flask, client: Any) -> None:
+    """Each half fits, both together do not; the one that came first stays."""
+    app.config["SESSION_MAX_BYTES"] = 600
+    browser = app.test_client()
+    browser.get("/write")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    with app.test_request_context(headers={"Cookie": f"session={cookie.value}"}):
+        session["mine"] = "x" * 400
+        browser.get("/grow")
+        record = client.get(f"SESSION:{sid_of(client)}")
+        with pytest.raises(ValueError, match="SESSION_MAX_BYTES allows 600"):
+            app.process_response(app.response_class())
+    assert client.get(f"SESSION:{sid_of(client)}") == record
+
+
+def test_a_regeneration_over_the_limit_leaves_no_trail(app: Flask, client: Any) -> None:
+    """Nothing at all is written before the error."""
+    browser = app.test_client()
+    browser.get("/write")
+    keys = client.keys()
+    with pytest.raises(ValueError, match="SESSION_MAX_BYTES"), under_way(app, browser):
+        session.update(big="x" * 2_000_000, moves=session.regenerate())  # type: ignore[attr-defined]
+    assert client.keys() == keys
+
+
+def test_a_setting_is_checked_for_each_interface_of_an_app(app: Flask, client: Any) -> None:
+    """Also for one that replaces another."""
+    app.test_client().get("/read")
+    app.config["SESSION_MAX_BYTES"] = "1M"
+    app.session_interface = RedisSessionInterface(client)
+    with pytest.raises(ValueError, match="SESSION_MAX_BYTES"):
+        app.test_client().get("/read")
+
+
+def test_a_wrong_setting_is_one_error_in_the_log(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Flask saves no session that it could not open."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_BYTES="1M")
+    app.session_interface = RedisSessionInterface(client)
+    assert app.test_client().get("/").status_code == 500
+    assert "SESSION_MAX_BYTES" in caplog.text
+    assert "AttributeError" not in caplog.text
 
 
 WRONG: dict[str, list[Any]] = {

@@ -819,7 +819,7 @@ def test_what_needs_the_session_says_so_within_a_second(method: str, path: str, 
     assert "Set-Cookie" not in answer.headers
     assert "Location" not in answer.headers
     assert "The session store cannot be reached" in answer.text
-    assert "Your session is kept" in answer.text
+    assert "Your cookie was not touched" in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     assert "Content-Security-Policy" in answer.headers
 
@@ -835,7 +835,7 @@ def test_a_sign_in_that_was_not_stored_gives_no_cookie(outage: Outage) -> None:
     assert answer.headers["Retry-After"]
     assert "Set-Cookie" not in answer.headers
     assert "Location" not in answer.headers
-    assert "Your session is kept" in answer.text
+    assert "Your cookie was not touched" in answer.text
 
 
 def test_ready_says_no_and_yes_again(outage: Outage) -> None:

@@ -11,6 +11,7 @@ from redis import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnect
 
 from redis_store import MAX_CONNECTIONS, SOCKET_TIMEOUT, RedisStore, StoreUnavailable, connect
 
+GOOD = ["redis://", "redis://h", "redis://:p@[::1]:1/", "rediss://u:p@h/0?socket_timeout=1", "unix://u@/a/b?db=2"]
 URLS = ["redis://localhost:1/3", "rediss://user:password@localhost:1/3", "unix:///nowhere.sock?db=3"]
 
 
@@ -26,6 +27,12 @@ def test_every_limit_is_set_on_purpose(url: str) -> None:
     assert pool.max_connections == MAX_CONNECTIONS
     assert connection.db == 3
     assert not pool.maint_notifications_enabled()
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_every_form_of_url_is_taken(url: str) -> None:
+    """As redis-py documents them."""
+    assert connect(url).connection_pool
 
 
 def test_the_scheme_chooses_the_connection() -> None:
@@ -56,6 +63,8 @@ def test_what_the_caller_asks_for_wins(url: str, options: dict[str, Any]) -> Non
         "redis:/localhost",
         "redis://:hunter22/x@localhost",
         "redis://localhost:port",
+        "redis://localhost/zero",
+        "unix://",
         "redis://localhost?socket_timeout=soon",
         "redis://localhost?no_such_option=1",
     ],

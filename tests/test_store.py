@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import redis
 
-from redis_store import MAX_DEPTH, SID, WEEK, RedisStore, StoreUnavailable
+from redis_store import MAX_DEPTH, MAX_TRIES, SID, WEEK, RedisStore, StoreUnavailable, connect
 
 
 def test_set_keeps_json_under_prefix_and_sid_with_the_ttl(store: RedisStore, client: Any) -> None:
@@ -208,6 +210,8 @@ def test_update_moves_a_session_to_another_sid(store: RedisStore, client: Any) -
         (b'{"n":{" u":5}}', "a planted UUID"),
         (b'{"n":{" b":"x"}}', "planted bytes"),
         (b'{"n":{" di":{}}}', "a planted dict"),
+        (b'["pearl"]', "a list of something secret"),
+        (b'{"n":{" u":"pearl"}}', "a UUID that is none"),
         (b"\x80\x04\x95cposix\nsystem\n(S'true'\ntR.", "a pickle"),
     ],
 )
@@ -219,6 +223,7 @@ def test_a_malformed_record_is_none_with_one_log_line_and_stays(
     assert store.get("abc") is None, why
     assert len(caplog.messages) == 1
     assert "abc" not in caplog.text
+    assert "pearl" not in caplog.text
     assert store.update("abc", lambda session: {"n": 1}) is None
     assert client.get("SESSION:abc") == record
 
@@ -320,9 +325,61 @@ def test_every_verb_raises_store_unavailable_and_nothing_else(make_server: Any, 
         "update": lambda: store.update(sid, lambda session: session),
         "move": lambda: store.update(sid, lambda session: session, seen=b'{"n":1}', to="0" * 48),
     }
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailable, match=r"refused|No such file") as caught:
         calls[verb]()
     assert sid not in str(caught.value)
+
+
+def test_a_command_that_the_server_does_not_know_is_store_unavailable_and_names_no_sid(make_server: Any) -> None:
+    """Redis quotes the arguments of what it does not understand."""
+    store = RedisStore(make_server("--rename-command", "GETDEL", "").connect())
+    sid = store.set({"n": 1})
+    with pytest.raises(StoreUnavailable, match="GETDEL failed with ResponseError") as caught:
+        store.take(sid)
+    assert sid not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError, redis.exceptions.RedisClusterException])
+def test_whatever_the_client_raises_is_store_unavailable(error: type[Exception]) -> None:
+    """Not all of it is a RedisError."""
+
+    class Broken:
+        def execute_command(self, *args: Any, **options: Any) -> Any:
+            raise error("SESSION:abc")
+
+    with pytest.raises(StoreUnavailable, match=f"GET failed with {error.__name__}") as caught:
+        RedisStore(Broken()).get("abc")
+    assert "abc" not in str(caught.value)
+
+
+def test_an_update_that_always_comes_second_gives_up(store: RedisStore) -> None:
+    """After MAX_TRIES it says so, and has written nothing."""
+    sid = store.set({"n": 0})
+
+    def change(session: dict[str, Any]) -> dict[str, Any]:
+        store.set({"n": session["n"] + 1}, sid)
+        return {"mine": True}
+
+    with pytest.raises(StoreUnavailable, match=f"{MAX_TRIES} other writers"):
+        store.update(sid, change)
+    assert store.get(sid) == {"n": MAX_TRIES}
+
+
+@pytest.mark.parametrize("max_age", [0, -1, 1.5, 604800.0, True, None, "60"])
+def test_a_max_age_that_is_no_whole_number_of_seconds_is_refused(store: RedisStore, client: Any, max_age: Any) -> None:
+    """It is the caller's mistake, not an outage; koa-session2 sends EX 1.5 and loses the session."""
+    sid = store.set({"n": 1})
+    record = client.get(store.key(sid))
+    for call in (
+        lambda: store.set({"n": 2}, sid, max_age=max_age),
+        lambda: store.add("other", {"n": 2}, max_age=max_age),
+        lambda: store.touch(sid, max_age=max_age),
+        lambda: store.update(sid, lambda session: {"n": 2}, max_age=max_age),
+    ):
+        with pytest.raises(ValueError, match=r"max_age is .*; expected a whole number of seconds"):
+            call()
+    assert client.get(store.key(sid)) == record
+    assert len(client.keys()) == 1
 
 
 def test_a_refused_write_is_store_unavailable_and_names_no_sid(make_server: Any) -> None:
@@ -349,3 +406,57 @@ def test_a_connection_that_the_server_closed_is_no_outage(server: Any) -> None:
     sid = store.set({"n": 1})
     redis.Redis(unix_socket_path=str(server.socket), protocol=2).execute_command("CLIENT", "KILL", "TYPE", "normal")
     assert store.get(sid) == {"n": 1}
+
+
+@pytest.fixture
+def breaking() -> Iterator[tuple[str, list[bytes]]]:
+    """A server that closes its first connection on the first command, and answers 1 later. URL, and what came."""
+    commands: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer(connection: socket.socket, reply: bytes) -> None:
+        while data := connection.recv(65536):
+            if b"CLIENT" in data:  # what redis-py says of itself
+                connection.sendall(b"+OK\r\n" * data.count(b"CLIENT"))
+                continue
+            commands.append(data.split(b"\r\n")[2])
+            if not reply:
+                return
+            connection.sendall(reply)
+
+    def serve() -> None:
+        for reply in (b"", b":1\r\n"):
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                connection.settimeout(2)
+                with connection:
+                    answer(connection, reply)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"redis://127.0.0.1:{listener.getsockname()[1]}", commands
+    listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+    listener.close()
+    thread.join()
+
+
+@pytest.mark.parametrize(("verb", "sent"), [("destroy", 2), ("touch", 2), ("add", 1), ("take", 1), ("update", 1)])
+def test_only_what_may_be_repeated_is_sent_again(breaking: tuple[str, list[bytes]], verb: str, sent: int) -> None:
+    """The connection breaks: did the command arrive? Only DEL and EXPIRE of these do no harm when they do so twice."""
+    url, commands = breaking
+    with connect(url) as client:
+        store = RedisStore(client)
+        calls: dict[str, Callable[[], object]] = {
+            "destroy": lambda: store.destroy("x"),
+            "touch": lambda: store.touch("x"),
+            "add": lambda: store.add("x", {"n": 1}),
+            "take": lambda: store.take("x"),
+            "update": lambda: store.update("x", lambda session: {"n": 2}, seen=b'{"n":1}'),
+        }
+        if sent == 2:
+            assert calls[verb]() is True
+        else:
+            with pytest.raises(StoreUnavailable):
+                calls[verb]()
+        client.connection_pool.disconnect()
+    assert len(commands) == sent
