@@ -179,7 +179,7 @@ def home() -> str:
     """The visitor's session from both sides: the cookie and the record. Reads it, and never makes one."""
     mine = cast(RedisSession, session)
     mine.load()
-    if mine.record is None:
+    if not mine.record:
         return render_template("home.html", user=None, cookie=None)
     interface = cast(RedisSessionInterface, current_app.session_interface)
     # Only the beginning of the sid: with all of it in the page, HttpOnly would be worth nothing.

@@ -278,7 +278,6 @@ class RedisStore:
         change: Callable[[dict[str, Any]], dict[str, Any] | None],
         *,
         max_age: int = WEEK,
-        seen: bytes | None = None,
         to: str | None = None,
     ) -> dict[str, Any] | None:
         """Make the session ``change(session)`` and lose nothing that others write: GET, then a compare-and-set.
@@ -286,30 +285,29 @@ class RedisStore:
         `change` must be pure: if another writer was first, it is called again with what that one wrote. None from it
         writes nothing; an empty dict ends the session. Returns what was written, or None: nothing was, for there is no
         (well-formed) session, and none comes back from the dead. StoreUnavailable also after MAX_TRIES lost rounds.
-        `seen`: the record, if known, saves the GET. `to`: the session moves to this sid, which must be new.
+        `to`: the session moves to this sid, which must be new.
         """
         for _ in range(MAX_TRIES):
-            record = seen or self.read(sid)
-            session = load_record(record)
+            seen = self.read(sid)
+            session = load_record(seen)
             changed = None if session is None else change(session)
-            if record is None or changed is None:
+            if seen is None or changed is None:
                 return None
-            if self._swap(sid, record, to or sid, dump_record(changed), _whole(max_age)):
+            if self.swap(sid, seen, dump_record(changed), max_age=max_age, to=to):
                 return changed
-            seen = None
             time.sleep(random.uniform(0, MAX_PAUSE))  # noqa: S311  # no secret: so that many do not go in step
         raise StoreUnavailable(f"{MAX_TRIES} other writers were first")
 
-    def _swap(self, sid: str, seen: bytes, to: str, record: bytes, max_age: int) -> bool:
-        """Write `record` under the sid `to`, and nothing under `sid`, if that still held `seen`. The one primitive."""
-        old, new = self.key(sid), self.key(to)
+    def swap(self, sid: str, seen: bytes, record: bytes, *, max_age: int = WEEK, to: str | None = None) -> bool:
+        """The one primitive: if the record of `sid` still is `seen`, `record` takes its place, there or under `to`."""
+        old, new = self.key(sid), self.key(to or sid)
         if old == new or not isinstance(self.client, RedisCluster):
-            return bool(self._run("EVAL", _SWAP, 2, old, new, seen, record, max_age, again=old != new))
+            return bool(self._run("EVAL", _SWAP, 2, old, new, seen, record, _whole(max_age), again=old != new))
         # On a Cluster the two keys live on two servers: one after the other, the new record before the old one goes.
-        self._run("SET", new, record, "EX", max_age)
+        self._run("SET", new, record, "EX", _whole(max_age))
         if self._run("EVAL", _SWAP, 2, old, old, seen, b"{}", max_age):
             return True
-        self.destroy(to)
+        self._run("DEL", new)
         return False
 
     def _run(self, *command: Any, again: bool = False, **options: Any) -> Any:
@@ -410,7 +408,7 @@ class RedisSession(SecureCookieSession):
         self.sid = sid  #: "": the visitor has no session
         self.due = due  #: whether it is time to refresh cookie and TTL
         self.loaded = False  #: whether the request used its session
-        self.record: bytes | None = None  #: what was in Redis; None: nothing, or nothing usable
+        self.record = b""  #: what was in Redis; empty: nothing, or nothing usable
         self.failure: StoreUnavailable | None = None  #: why that could not be read
         self.hidden = False  #: whether somebody was shown an empty session because of that, instead of being told
         self.moving = False  #: whether the session gets a new sid at the end of the request
@@ -442,7 +440,7 @@ class RedisSession(SecureCookieSession):
             self.failure = error
         else:
             session = load_record(record)
-            if session is not None:
+            if record is not None and session is not None:
                 self.record = record
                 dict.update(self, session)  # not self.update: nothing is modified yet
 
@@ -656,7 +654,7 @@ class RedisSessionInterface(SessionInterface):
             session.load()  # is it permanent? A raw sid does not tell
         if not session.loaded:
             return self._refresh(app, session) if session.due else None
-        mine, base = dict(session), load_record(session.record)
+        mine, base = dict(session), load_record(session.record or None)
         if base is None and mine:
             return self._create(app, session, mine)
         if not mine and (session.cleared or self._owners(app, base)):
@@ -665,7 +663,7 @@ class RedisSessionInterface(SessionInterface):
             return None
         record = dump_record(mine)
         if session.moving or (record != session.record and record != dump_record(base)):
-            return self._write(app, session, base, mine)
+            return self._write(app, session, base, mine, record)
         return self._refresh(app, session) if session.modified or (session.due and session.permanent) else None
 
     def _refresh(self, app: Flask, session: RedisSession) -> str | None:
@@ -678,26 +676,34 @@ class RedisSessionInterface(SessionInterface):
 
     def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str:
         # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
-        sid = new_sid()
-        self.store.add(sid, self._within_limit(app, mine), max_age=self.get_max_age(app))  # False: it was sent twice
-        session.sid, session.record = sid, dump_record(mine)
+        sid, record = new_sid(), dump_record(mine)
+        self._check_size(app, record)
+        self.store.add(sid, mine, max_age=self.get_max_age(app))  # False only if the client sent it twice
+        session.sid, session.record = sid, record
         return sid
 
-    def _write(self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any]) -> str | None:
+    def _write(
+        self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any], record: bytes
+    ) -> str | None:
         owners = self._owners(app, base), self._owners(app, mine)
         kind = classify(*owners, cleared=session.cleared, moving=session.moving)
         afresh = session.cleared and kind in ("login", "logout")  # nothing moves along that others write meanwhile
         sid, to = session.sid, session.sid if kind == "write" or not mine else new_sid()
-        self._within_limit(app, mine)
+        self._check_size(app, record)
         if kind == "move":
             self._leave_trail(sid, to)
 
         def change(theirs: dict[str, Any]) -> dict[str, Any]:
-            return mine if afresh else self._within_limit(app, merge(base, mine, theirs))
+            merged = mine if afresh else merge(base, mine, theirs)
+            self._check_size(app, dump_record(merged))
+            return merged
 
-        stored = self.store.update(sid, change, max_age=self.get_max_age(app), seen=session.record, to=to)
+        max_age = self.get_max_age(app)
+        stored: dict[str, Any] | None = mine
+        if not self.store.swap(sid, session.record, record, max_age=max_age, to=to):
+            stored = self.store.update(sid, change, max_age=max_age, to=to)
         if stored is not None:
-            session.sid, session.record, session.moving = to, dump_record(mine), False
+            session.sid, session.record, session.moving = to, record, False
             return to if stored else ""
         # The session ended meanwhile, and stays ended.
         if kind == "login":  # what this request did is a session of its own
@@ -709,8 +715,8 @@ class RedisSessionInterface(SessionInterface):
         return None
 
     def _end(self, session: RedisSession) -> str | None:
-        record, session.record = session.record, None
-        ended = record is not None and self.store.destroy(session.sid)
+        record, session.record = session.record, b""
+        ended = bool(record) and self.store.destroy(session.sid)
         return "" if ended or self._end_moved(session.sid) else None
 
     def _owners(self, app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -718,11 +724,9 @@ class RedisSessionInterface(SessionInterface):
         session = session or {}
         return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
 
-    def _within_limit(self, app: Flask, session: dict[str, Any]) -> dict[str, Any]:
-        size, limit = len(dump_record(session)), app.config["SESSION_MAX_BYTES"]
-        if size > limit:
-            raise ValueError(f"the session takes {size} bytes; SESSION_MAX_BYTES allows {limit}")
-        return session
+    def _check_size(self, app: Flask, record: bytes) -> None:
+        if len(record) > (limit := app.config["SESSION_MAX_BYTES"]):
+            raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
 
     # The trail: a logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
 

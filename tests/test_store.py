@@ -323,7 +323,7 @@ def test_every_verb_raises_store_unavailable_and_nothing_else(make_server: Any, 
         "add": lambda: store.add(sid, {"n": 2}),
         "take": lambda: store.take(sid),
         "update": lambda: store.update(sid, lambda session: session),
-        "move": lambda: store.update(sid, lambda session: session, seen=b'{"n":1}', to="0" * 48),
+        "move": lambda: store.swap(sid, b'{"n":1}', b'{"n":2}', to="0" * 48),
     }
     with pytest.raises(StoreUnavailable, match=r"refused|No such file") as caught:
         calls[verb]()
@@ -440,7 +440,7 @@ def breaking() -> Iterator[tuple[str, list[bytes]]]:
     thread.join()
 
 
-@pytest.mark.parametrize(("verb", "sent"), [("destroy", 2), ("touch", 2), ("add", 1), ("take", 1), ("update", 1)])
+@pytest.mark.parametrize(("verb", "sent"), [("destroy", 2), ("touch", 2), ("add", 1), ("take", 1), ("swap", 1)])
 def test_only_what_may_be_repeated_is_sent_again(breaking: tuple[str, list[bytes]], verb: str, sent: int) -> None:
     """The connection breaks: did the command arrive? Only DEL and EXPIRE of these do no harm when they do so twice."""
     url, commands = breaking
@@ -451,7 +451,7 @@ def test_only_what_may_be_repeated_is_sent_again(breaking: tuple[str, list[bytes
             "touch": lambda: store.touch("x"),
             "add": lambda: store.add("x", {"n": 1}),
             "take": lambda: store.take("x"),
-            "update": lambda: store.update("x", lambda session: {"n": 2}, seen=b'{"n":1}'),
+            "swap": lambda: store.swap("x", b'{"n":1}', b'{"n":2}'),
         }
         if sent == 2:
             assert calls[verb]() is True
