@@ -210,7 +210,8 @@ def load_record(record: bytes | None) -> dict[str, Any] | None:
 # The store --------------------------------------------------------------------------------------------------------
 
 # Lua runs in one step: nobody can write between the comparison and what follows it. An empty session is no record.
-# A move that is sent again, because its answer was lost, finds its own record under a sid that nobody else knows.
+# A move may be sent twice, when its answer is lost. The second time the old key is gone; if the new one holds exactly
+# our record, the first one worked.
 _SWAP = """
 local moves = KEYS[1] ~= KEYS[2]
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -304,10 +305,11 @@ class RedisStore:
         if old == new or not isinstance(self.client, RedisCluster):
             return bool(self._run("EVAL", _SWAP, 2, old, new, seen, record, _whole(max_age), again=old != new))
         # On a Cluster the two keys live on two servers: one after the other, the new record before the old one goes.
-        self._run("SET", new, record, "EX", _whole(max_age))
+        if record != b"{}":
+            self._run("SET", new, record, "EX", _whole(max_age))
         if self._run("EVAL", _SWAP, 2, old, old, seen, b"{}", max_age):
             return True
-        self._run("DEL", new)
+        self._run("DEL", new, again=True)
         return False
 
     def _run(self, *command: Any, again: bool = False, **options: Any) -> Any:
@@ -371,7 +373,8 @@ def _same(one: Any, other: Any) -> bool:
 def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bool, moving: bool) -> str:
     """What a request did, from the owners (key -> value) before and after it: login, logout, move or write.
 
-    All but a write make a new sid. After `clear()`, `regenerate()` is a login even of the same owner. Pure.
+    All but a write give the session a new sid, unless it ends. After `clear()`, `regenerate()` is a login even of the
+    same owner. Pure.
     """
     if any(before.get(name) != owner for name, owner in after.items()) or (after and cleared and moving):
         return "login"
@@ -383,8 +386,8 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
 def _misses_session(session: RedisSession, status: int) -> bool:
     """Whether an answer that was made without its session, in an outage, has to become a 503.
 
-    A page about something else that went wrong does not; nor one by code that was told of the outage, and then neither
-    changed the session nor asked for it again.
+    An error page other than 401, 403 and 500 does not; nor an answer by code that was told of the outage. Unless the
+    session was changed, or asked for again.
     """
     return session.modified or status == 500 or (session.hidden and (status < 400 or status in (401, 403)))
 
@@ -402,7 +405,7 @@ class RedisSession(SecureCookieSession):
         super().__init__()
         self._store = store
         self._permanent = permanent  # unless the session says otherwise
-        self._outer_error = sys.exception()  # a server may call the app while it handles one
+        self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
         self._lock = threading.RLock()
         self._reading = False
         self.sid = sid  #: "": the visitor has no session
@@ -410,9 +413,9 @@ class RedisSession(SecureCookieSession):
         self.loaded = False  #: whether the request used its session
         self.record = b""  #: what was in Redis; empty: nothing, or nothing usable
         self.failure: StoreUnavailable | None = None  #: why that could not be read
-        self.hidden = False  #: whether somebody was shown an empty session because of that, instead of being told
+        self.hidden = False  #: whether the session then looked empty to somebody, instead of raising
         self.moving = False  #: whether the session gets a new sid at the end of the request
-        self.cleared = False  #: whether what it holds now was all written by this request
+        self.cleared = False  #: whether `clear` was called: nothing in it comes from the record
         self.saved = False  #: whether the response is decided
 
     def load(self) -> None:
@@ -425,8 +428,11 @@ class RedisSession(SecureCookieSession):
             first = not self.loaded and not self._reading
             if first:
                 self._reading = True
-                self._read()
-                self.loaded = self.accessed = True
+                try:
+                    self._read()
+                    self.loaded = self.accessed = True
+                finally:
+                    self._reading = False
         if self.failure is not None:
             if first and not self.saved and sys.exception() is self._outer_error:
                 raise SessionUnavailable
@@ -559,8 +565,9 @@ class RedisSessionInterface(SessionInterface):
     def save_session(self, app: Flask, session: RedisSession | None, response: Response) -> None:  # type: ignore[override]
         """Store what the request did to its session, and tell the browser in the same breath.
 
-        The cookie is set exactly when the key's EX was, deleted only by the request that ended the session, and left
-        alone otherwise: the browser may hold a newer one. A change that could not be stored makes the response a 503.
+        The cookie is set exactly when Redis confirmed that the key's EX was, deleted only by the request that ended
+        the session, and left alone otherwise: the browser may hold a newer one. A change that could not be stored makes
+        the response a 503.
         TypeError, ValueError: the session holds what JSON cannot keep, or too much of it; nothing was written.
         """
         if session is None:
@@ -655,12 +662,12 @@ class RedisSessionInterface(SessionInterface):
         if not session.loaded:
             return self._refresh(app, session) if session.due else None
         mine, base = dict(session), load_record(session.record or None)
-        if base is None and mine:
-            return self._create(app, session, mine)
-        if not mine and (session.cleared or self._owners(app, base)):
+        if not mine and session.cleared:
             return self._end(session)
         if base is None:
-            return None
+            if mine and session.cleared:  # whoever was signed in, under a sid that was just replaced, no longer is
+                self._end_moved(session.sid)
+            return self._create(app, session, mine) if mine else None
         record = dump_record(mine)
         if session.moving or (record != session.record and record != dump_record(base)):
             return self._write(app, session, base, mine, record)
@@ -677,9 +684,10 @@ class RedisSessionInterface(SessionInterface):
     def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str:
         # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
         sid, record = new_sid(), dump_record(mine)
-        self._check_size(app, record)
-        self.store.add(sid, mine, max_age=self.get_max_age(app))  # False only if the client sent it twice
-        session.sid, session.record = sid, record
+        self._check_size(app, session, record)
+        # False only if a client that repeats commands by itself sent it twice; then the record is ours, and there.
+        self.store.add(sid, mine, max_age=self.get_max_age(app))
+        session.sid, session.record, session.moving = sid, record, False
         return sid
 
     def _write(
@@ -687,15 +695,15 @@ class RedisSessionInterface(SessionInterface):
     ) -> str | None:
         owners = self._owners(app, base), self._owners(app, mine)
         kind = classify(*owners, cleared=session.cleared, moving=session.moving)
-        afresh = session.cleared and kind in ("login", "logout")  # nothing moves along that others write meanwhile
-        sid, to = session.sid, session.sid if kind == "write" or not mine else new_sid()
-        self._check_size(app, record)
+        afresh = session.cleared and kind in ("login", "logout")  # then it is not merged with what others write
+        sid, to = session.sid, session.sid if kind == "write" else new_sid()
+        self._check_size(app, session, record)
         if kind == "move":
             self._leave_trail(sid, to)
 
         def change(theirs: dict[str, Any]) -> dict[str, Any]:
             merged = mine if afresh else merge(base, mine, theirs)
-            self._check_size(app, dump_record(merged))
+            self._check_size(app, session, dump_record(merged))
             return merged
 
         max_age = self.get_max_age(app)
@@ -703,15 +711,18 @@ class RedisSessionInterface(SessionInterface):
         if not self.store.swap(sid, session.record, record, max_age=max_age, to=to):
             stored = self.store.update(sid, change, max_age=max_age, to=to)
         if stored is not None:
-            session.sid, session.record, session.moving = to, record, False
+            session.sid, session.record, session.moving = to, record if stored else b"", False
             return to if stored else ""
-        # The session ended meanwhile, and stays ended.
-        if kind == "login":  # what this request did is a session of its own
-            return self._create(app, session, mine if afresh else merge(base, mine, {}))
-        if kind == "logout" and self._end_moved(sid):
+        # The session ended meanwhile, and stays ended; a sign-out also ends it where it was moved to.
+        session.record = b""
+        ended = (afresh or kind == "logout") and self._end_moved(sid)
+        changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
+        if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
+            own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
+            return self._create(app, session, mine if afresh else {key: mine[key] for key in own})
+        if ended:
             return ""
-        changed = sorted(key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING)))
-        log.warning("a session ended while a request was changing it; the changes are dropped: %r", changed)
+        log.warning("a session ended while a request was changing it; the changes are dropped: %r", sorted(changed))
         return None
 
     def _end(self, session: RedisSession) -> str | None:
@@ -724,8 +735,8 @@ class RedisSessionInterface(SessionInterface):
         session = session or {}
         return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
 
-    def _check_size(self, app: Flask, record: bytes) -> None:
-        if len(record) > (limit := app.config["SESSION_MAX_BYTES"]):
+    def _check_size(self, app: Flask, session: RedisSession, record: bytes) -> None:
+        if len(record) > max(limit := app.config["SESSION_MAX_BYTES"], len(session.record)):  # it may always shrink
             raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
 
     # The trail: a logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
@@ -734,7 +745,8 @@ class RedisSessionInterface(SessionInterface):
         if not self._trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
             self._trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
 
-    def _end_moved(self, sid: str) -> bool:
-        trail = self._trails.take(sid) if sid else None
+    def _end_moved(self, *sids: str) -> bool:
+        """Whether there was a session to end where the trail of the last sid leads. `sids`: the way so far."""
+        trail = self._trails.get(sids[-1]) if sids[-1] else None
         # A list: any() alone would stop at the first that it ends.
-        return any([self.store.destroy(to) or self._end_moved(to) for to in trail or {}])
+        return any([self.store.destroy(to) or self._end_moved(*sids, to) for to in trail or {} if to not in sids])

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import Clock, route, set_cookie, sid_of, sign
+from conftest import SECRET_KEY, Clock, route, set_cookie, sid_of, sign
 from flask import Flask, Response, flash, session
 from flask.globals import request_ctx
 from flask.testing import FlaskClient
+
+from redis_store import RedisSessionInterface
 
 ROUNDS = 200  # for each pair of what is under way and how the session ends
 
@@ -32,6 +34,11 @@ def under_way(app: Flask, browser: FlaskClient) -> Iterator[Response]:
         response = app.response_class()
         yield response
         app.session_interface.save_session(app, request_ctx.session, response)
+
+
+def clears_for_bob() -> None:
+    session.clear()
+    session["user_id"] = "bob"
 
 
 def writes() -> None:
@@ -61,6 +68,7 @@ ENDS: dict[str, Callable[[FlaskClient, Any], object]] = {
     "logout": lambda browser, client: browser.get("/logout"),
     "expiry": lambda browser, client: client.expire(f"SESSION:{sid_of(client)}", 0),
     "login": lambda browser, client: browser.get("/login"),
+    "regeneration": lambda browser, client: browser.get("/regenerate"),
 }
 
 
@@ -83,8 +91,12 @@ def test_a_request_under_way_cannot_bring_a_session_back(
             ENDS[end](other, client)
             after = {key: client.get(key) for key in client.keys("SESSION:*")}
             LATE[late]()
-        assert {key: client.get(key) for key in client.keys("SESSION:*")} == after
         assert f"SESSION:{old}".encode() not in after
+        if (late, end) == ("logs out too", "regeneration"):  # it follows the session, and ends it
+            assert client.keys("SESSION:*") == []
+            assert str(set_cookie(response)).startswith("session=;")
+            continue
+        assert {key: client.get(key) for key in client.keys("SESSION:*")} == after
         assert set_cookie(response) is None
     if "write" in late or "nested" in late:
         assert "dropped: ['late']" in caplog.text or "dropped: ['deep']" in caplog.text
@@ -136,14 +148,49 @@ def test_a_logout_under_way_ends_a_session_that_was_moved_meanwhile(app: Flask, 
 
 
 def test_a_logout_with_the_old_cookie_just_after_a_regeneration_counts(app: Flask, client: Any) -> None:
-    """The browser had sent it before the new cookie arrived."""
+    """The browser had sent it before the new cookie arrived; also if it leaves a message, or signs somebody else in."""
+    browser = app.test_client()
+    for logs_out in (clears, clears_and_flashes, clears_for_bob):
+        browser.get("/login")
+        cookie = browser.get_cookie("session")
+        assert cookie
+        browser.get("/regenerate")
+        browser.set_cookie("session", cookie.value)
+        with under_way(app, browser) as response:
+            logs_out()
+        assert set_cookie(response)
+        for key in client.keys("SESSION:*"):
+            assert b"ada" not in client.get(key)
+
+
+def test_a_login_by_clear_ends_what_the_last_owner_moved_meanwhile(app: Flask, client: Any) -> None:
+    """On a shared computer nobody comes back as the one before."""
+    browser = app.test_client()
+    browser.get("/login")
+    with under_way(app, browser):
+        clears_for_bob()
+        browser.get("/regenerate")
+    assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"bob"}'
+
+
+def test_a_logout_that_failed_halfway_can_be_repeated(make_server: Any) -> None:
+    """The trail is still there after an outage between the trail and the session."""
+    client = make_server().connect()
+    app = Flask("app")
+    app.secret_key = SECRET_KEY
+    app.session_interface = RedisSessionInterface(client)
+    route(app, "/login", lambda: session.update(user_id="ada"))
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    route(app, "/logout", lambda: session.clear())
     browser = app.test_client()
     browser.get("/login")
     cookie = browser.get_cookie("session")
     assert cookie
     browser.get("/regenerate")
-    browser.set_cookie("session", cookie.value)
-    assert str(set_cookie(browser.get("/logout"))).startswith("session=;")
+    for commands, status in (("-del", 503), ("+del", 200)):
+        client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", commands])
+        browser.set_cookie("session", cookie.value)
+        assert browser.get("/logout").status_code == status
     assert client.keys("SESSION:*") == []
 
 
@@ -193,8 +240,12 @@ def test_a_fresh_login_survives_the_end_of_the_session_before_it(app: Flask, cli
     """It makes a session, of what it wrote alone: nothing of the ended one lives on."""
     browser = app.test_client()
     browser.get("/start")
+    with browser.session_transaction() as first:
+        first.update(prefs={"secret": 1}, seen=[1])
     with under_way(app, browser) as response:
         session["user_id"] = "ada"
+        session["prefs"]["x"] = 1
+        session["seen"].append(2)
         browser.get("/logout")
     assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"ada"}'
     assert sid_of(client) in str(set_cookie(response))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import route, set_cookie, sid_of
+import pytest
+from conftest import route, set_cookie, sid_of, sign
 from flask import Flask, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,17 +40,19 @@ def test_on_the_same_key_the_later_one_wins(app: Flask, client: Any) -> None:
     assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"a": "late"}
 
 
-def test_emptying_a_session_does_not_take_away_what_another_request_wrote(app: Flask, client: Any) -> None:
-    """The last flash message was shown; meanwhile something was put into the cart."""
-    route(app, "/flash", lambda: session.update(message="hi"))
+@pytest.mark.parametrize("key", ["message", "user_id"])
+def test_emptying_a_session_does_not_take_away_what_another_request_wrote(app: Flask, client: Any, key: str) -> None:
+    """The last flash message was shown, or the user popped; meanwhile something was put into the cart."""
     route(app, "/other", lambda: session.update(cart=1))
     browser = app.test_client()
-    browser.get("/flash")
+    with browser.session_transaction() as first:
+        first[key] = "ada"
     with under_way(app, browser) as response:
-        session.pop("message")
+        session.pop(key)
         browser.get("/other")
     assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"cart": 1}
     assert sid_of(client) in str(set_cookie(response))
+    browser.set_cookie("session", sign(app, sid_of(client)))
     with under_way(app, browser) as response:
         session.pop("cart")
     assert client.keys("SESSION:*") == []

@@ -104,6 +104,27 @@ def test_regenerate_makes_a_new_sid_on_demand(app: Flask, client: Any) -> None:
         assert moved["cart"] == 1
 
 
+def test_regenerating_a_session_that_is_emptied_still_replaces_the_sid(app: Flask, client: Any) -> None:
+    """What another request wrote meanwhile is under the new one; if nothing is left, there is none."""
+    route(app, "/other", lambda: session.update(more=1))
+    browser = app.test_client()
+    browser.get("/start")
+    old = sid_of(client)
+    with under_way(app, browser):
+        session.pop("cart")
+        session.regenerate()  # type: ignore[attr-defined]
+        browser.get("/other")
+    assert sid_of(client) != old
+    assert data(client) == {"more": 1}
+    client.flushall()
+    browser.get("/start")
+    with under_way(app, browser) as response:
+        session.pop("cart")
+        session.regenerate()  # type: ignore[attr-defined]
+    assert client.keys("SESSION:*") == []
+    assert str(set_cookie(response)).startswith("session=;")
+
+
 def test_regenerating_no_session_makes_none(app: Flask, client: Any) -> None:
     """There is nothing to move."""
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]

@@ -91,6 +91,26 @@ def test_a_log_filter_that_reads_the_session_does_not_hang(app: Flask, client: A
     assert seen == [{}]
 
 
+def test_a_log_filter_that_fails_loses_no_change(app: Flask, client: Any) -> None:
+    """What the reading raises reaches the view, each time, instead of an answer that pretends."""
+
+    def fail(record: logging.LogRecord) -> bool:
+        raise LookupError
+
+    client.set(f"SESSION:{SID}", b"garbage", ex=100)
+    browser = app.test_client()
+    browser.set_cookie("session", sign(app, SID))
+    logger = logging.getLogger("redis_store")
+    logger.addFilter(fail)
+    try:
+        with pytest.raises(LookupError):
+            browser.get("/write")
+    finally:
+        logger.removeFilter(fail)
+    assert browser.get("/write").status_code == 200
+    assert len(client.keys("SESSION:*")) == 2
+
+
 def test_clearing_a_malformed_session_deletes_no_evidence(app: Flask, client: Any) -> None:
     """The record stays, and the cookie is left alone."""
     client.set(f"SESSION:{SID}", b"garbage", ex=100)
@@ -139,6 +159,18 @@ def test_the_limit_is_exact_and_the_old_record_stays(app: Flask, client: Any) ->
     with pytest.raises(ValueError, match="SESSION_MAX_BYTES"):
         browser.get("/grow")
     assert client.get(f"SESSION:{sid_of(client)}") == record
+
+
+def test_a_session_that_is_over_the_limit_already_may_shrink(app: Flask, client: Any) -> None:
+    """koa wrote it, or the limit was lowered: it can be signed out of."""
+    browser = app.test_client()
+    browser.get("/grow")
+    app.config["SESSION_MAX_BYTES"] = 100
+    with browser.session_transaction() as small:
+        small["big"] = small["big"][:300]
+    assert len(client.get(f"SESSION:{sid_of(client)}")) == 310
+    with pytest.raises(ValueError, match="SESSION_MAX_BYTES"):
+        browser.get("/grow")
 
 
 def test_a_merged_session_over_the_limit_is_refused(app: Flask, client: Any) -> None:

@@ -182,6 +182,11 @@ def test_logout_costs_a_get_and_a_del(app: Flask, meter: Meter, cookie: str) -> 
     assert (cost, str(header)[:9]) == (add(GET, DEL), "session=;")
 
 
+def test_logout_by_a_sid_that_is_gone_costs_a_look_at_its_trail(app: Flask, meter: Meter) -> None:
+    """GET, and GET again; nothing was there, and nothing is set or deleted."""
+    assert meter.cost(app, "/logout", sign(app, "0" * 48)) == ({"get": 2}, None)
+
+
 def test_a_raw_sid_costs_a_get_for_the_refresh(app: Flask, meter: Meter, cookie: str) -> None:
     """Without a signature, age and permanence are in Redis alone: a refresh on each request, as koa does a GET."""
     app.config["SESSION_USE_SIGNER"] = False

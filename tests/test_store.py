@@ -29,7 +29,7 @@ def test_set_without_a_sid_makes_one(store: RedisStore) -> None:
     assert all(SID.fullmatch(sid) and len(sid) == 48 for sid in sids)
 
 
-def test_the_default_max_age_is_the_seeds_week(store: RedisStore, client: Any) -> None:
+def test_the_default_max_age_is_koas_week(store: RedisStore, client: Any) -> None:
     """Without max_age a session lives for seven days."""
     assert WEEK == 604800
     assert WEEK - 1 <= client.ttl(store.key(store.set({"n": 1}))) <= WEEK
