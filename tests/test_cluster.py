@@ -31,18 +31,31 @@ def cluster() -> Iterator[Any]:
         options = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", "", "--dir", folder]
         options += ["--bind", "127.0.0.1", "--logfile", "log"]
         process = subprocess.Popen(["redis-server", "--port", str(port), *options])
-        admin = redis.Redis(port=port, protocol=2)
-        for _ in range(500):
+        try:
+            yield from _ready(port)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _ready(port: int) -> Iterator[Any]:
+    """A client, once the server has all the slots; within ten seconds, or the test fails."""
+    deadline = time.monotonic() + 10
+    with redis.Redis(port=port, protocol=2) as admin:
+        while time.monotonic() < deadline:
             try:
-                admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-                break
+                info = admin.execute_command("CLUSTER INFO")
+                if info["cluster_state"] == "ok":
+                    break
+                if info["cluster_slots_assigned"] == "0":
+                    admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             except redis.ConnectionError:
-                time.sleep(0.005)
-        while admin.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                pass  # not up yet
             time.sleep(0.005)
-        yield redis.RedisCluster(host="127.0.0.1", port=port, protocol=2)
-        process.kill()
-        process.wait()
+        else:
+            raise RuntimeError("the cluster did not start")
+    with redis.RedisCluster(host="127.0.0.1", port=port, protocol=2) as client:
+        yield client
 
 
 def test_a_session_moves_between_slots(cluster: Any) -> None:
