@@ -36,7 +36,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
 SOCKET_TIMEOUT = 0.25  # seconds, each: for a connection of the pool, to connect, for an answer
 MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
+MAX_TIMEOUTS = 3  # in a row; then Redis counts as away
+PAUSE = 0.5  # seconds between two tries while Redis is away; everything else fails at once
 MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success
 MAX_PAUSE = 0.001  # seconds, between two rounds
 MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
@@ -209,6 +211,95 @@ def load_record(record: bytes | None) -> dict[str, Any] | None:
 
 # The store --------------------------------------------------------------------------------------------------------
 
+
+class Line:
+    """The way to Redis: runs commands, and decides how long to wait for them and which may be sent twice.
+
+    One for a process, and a short-lived one `within` a number of seconds for each request that needs Redis.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.breaker = Breaker()
+        self.left = math.inf  # seconds
+
+    def within(self, seconds: float) -> Line:
+        """A line of which all commands together wait no longer than that."""
+        line = copy.copy(self)
+        line.left = seconds
+        return line
+
+    def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
+        """The answer to a command. `again`: it may be sent twice, if the connection breaks before the answer."""
+        return self._ask(command[0], lambda: self.client.execute_command(*command, **options), again)
+
+    def run_all(self, commands: Iterable[tuple[Any, ...]], **options: Any) -> list[Any]:
+        """The answers to commands that may be sent twice: in one round trip, but not in one step."""
+
+        def send() -> list[Any]:
+            with self.client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command, **options)
+                answers = pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not _is_wrong_type(answer):
+                    raise answer
+            return [None if isinstance(answer, Exception) else answer for answer in answers]
+
+        return list(self._ask("a pipeline", send, True))
+
+    def _ask(self, name: str, send: Callable[[], Any], again: bool) -> Any:
+        if self.left < SOCKET_TIMEOUT or not self.breaker.lets_pass():
+            raise StoreUnavailable(f"{name} was not sent: Redis keeps this request, or others, waiting")
+        start = time.monotonic()
+        try:
+            answer = send()
+            self.breaker.timeouts = 0
+            return answer
+        except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
+            self.breaker.count(error)
+            if _is_wrong_type(error):
+                log.warning("a key that holds no string counts as missing")
+                return None
+            again = again and isinstance(error, ConnectionError)
+            # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
+            words = f": {error}" if type(error) in (ConnectionError, TimeoutError) else ""
+            unavailable = StoreUnavailable(f"{name} failed with {type(error).__name__}{words}")
+        finally:
+            self.left -= time.monotonic() - start
+        if again:
+            return self._ask(name, send, False)
+        raise unavailable  # out here, so that it does not carry the client's error along
+
+
+def _is_wrong_type(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+
+
+class Breaker:
+    """Keeps a Redis that does not answer from costing every request its timeout.
+
+    After MAX_TIMEOUTS in a row nothing passes but one command in PAUSE seconds, which tries; its answer opens the way.
+    """
+
+    def __init__(self) -> None:
+        self.timeouts = 0
+        self.next_try = 0.0  # by the monotonic clock
+
+    def count(self, error: Exception) -> None:
+        """Note how a command failed. Any answer, a refused connection too, means that nobody has to wait."""
+        self.timeouts = self.timeouts + 1 if isinstance(error, TimeoutError) else 0
+        self.next_try = time.monotonic() + PAUSE
+
+    def lets_pass(self) -> bool:
+        if self.timeouts < MAX_TIMEOUTS:
+            return True
+        if (now := time.monotonic()) < self.next_try:
+            return False
+        self.next_try = now + PAUSE  # for the others: this one tries
+        return True
+
+
 # Lua runs in one step: nobody can write between the comparison and what follows it. An empty session is no record.
 # A move may be sent twice, when its answer is lost. The second time the old key is gone; if the new one holds exactly
 # our record, the first one worked.
@@ -237,6 +328,19 @@ class RedisStore:
     def __init__(self, client: Any, prefix: str = "SESSION:") -> None:
         self.client = client
         self.prefix = prefix
+        self.line = Line(client)
+
+    def within(self, seconds: float) -> RedisStore:
+        """This store for one request, whose commands together wait no longer than that for Redis."""
+        store = copy.copy(self)
+        store.line = self.line.within(seconds)
+        return store
+
+    def beside(self, name: str) -> RedisStore:
+        """A store on the same line, for what belongs to the sessions of this one: ``name:prefix``."""
+        store = copy.copy(self)
+        store.prefix = f"{name}:{self.prefix}"
+        return store
 
     def key(self, sid: str) -> str:
         """The name of the session's key in Redis."""
@@ -248,30 +352,30 @@ class RedisStore:
 
     def read(self, sid: str) -> bytes | None:
         """The session's record, as it is in Redis. GET."""
-        record: bytes | None = self._run("GET", self.key(sid), again=True, NEVER_DECODE=True)
+        record: bytes | None = self.line.run("GET", self.key(sid), again=True, NEVER_DECODE=True)
         return record
 
     def set(self, session: Mapping[str, Any], sid: str | None = None, *, max_age: int = WEEK) -> str:
         """Write the session, whatever was there; returns its sid, a new one if none is given. SET EX; koa's ``set``."""
         sid = sid or new_sid()
-        self._run("SET", self.key(sid), dump_record(session), "EX", _whole(max_age))
+        self.line.run("SET", self.key(sid), dump_record(session), "EX", _whole(max_age))
         return sid
 
     def destroy(self, sid: str) -> bool:
         """End the session; False when there was none (or a lost answer made it ask twice). DEL; koa's ``destroy``."""
-        return bool(self._run("DEL", self.key(sid), again=True))
+        return bool(self.line.run("DEL", self.key(sid), again=True))
 
     def touch(self, sid: str, *, max_age: int = WEEK) -> bool:
         """Keep the session for `max_age` seconds from now; False when there is none. EXPIRE."""
-        return bool(self._run("EXPIRE", self.key(sid), _whole(max_age), again=True))
+        return bool(self.line.run("EXPIRE", self.key(sid), _whole(max_age), again=True))
 
     def add(self, sid: str, value: Mapping[str, Any], *, max_age: int = WEEK) -> bool:
         """Write if there is nothing yet; False, and nothing changed, when there is. SET NX EX."""
-        return bool(self._run("SET", self.key(sid), dump_record(value), "EX", _whole(max_age), "NX"))
+        return bool(self.line.run("SET", self.key(sid), dump_record(value), "EX", _whole(max_age), "NX"))
 
     def take(self, sid: str) -> dict[str, Any] | None:
         """Read and delete in one step: of many callers one gets it. GETDEL."""
-        return load_record(self._run("GETDEL", self.key(sid), NEVER_DECODE=True))
+        return load_record(self.line.run("GETDEL", self.key(sid), NEVER_DECODE=True))
 
     def update(
         self,
@@ -303,29 +407,14 @@ class RedisStore:
         """The one primitive: if the record of `sid` still is `seen`, `record` takes its place, there or under `to`."""
         old, new = self.key(sid), self.key(to or sid)
         if old == new or not isinstance(self.client, RedisCluster):
-            return bool(self._run("EVAL", _SWAP, 2, old, new, seen, record, _whole(max_age), again=old != new))
+            return bool(self.line.run("EVAL", _SWAP, 2, old, new, seen, record, _whole(max_age), again=old != new))
         # On a Cluster the two keys live on two servers: one after the other, the new record before the old one goes.
         if record != b"{}":
-            self._run("SET", new, record, "EX", _whole(max_age))
-        if self._run("EVAL", _SWAP, 2, old, old, seen, b"{}", max_age):
+            self.line.run("SET", new, record, "EX", _whole(max_age))
+        if self.line.run("EVAL", _SWAP, 2, old, old, seen, b"{}", max_age):
             return True
-        self._run("DEL", new, again=True)
+        self.line.run("DEL", new, again=True)
         return False
-
-    def _run(self, *command: Any, again: bool = False, **options: Any) -> Any:
-        """The answer to a command. `again`: it may be sent twice, if the connection breaks before the answer."""
-        try:
-            return self.client.execute_command(*command, **options)
-        except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
-            if again and isinstance(error, ConnectionError):
-                return self._run(*command, **options)
-            if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
-                log.warning("a key that holds no string counts as missing")
-                return None
-            # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
-            words = f": {error}" if type(error) in (ConnectionError, TimeoutError) else ""
-            unavailable = StoreUnavailable(f"{command[0]} failed with {type(error).__name__}{words}")
-        raise unavailable  # out here, so that it does not carry the client's error along
 
 
 def _whole(max_age: int) -> int:
