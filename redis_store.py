@@ -36,11 +36,11 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, current_app
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SecureCookieSession, SessionInterface
 from itsdangerous import BadSignature, TimestampSigner
@@ -51,7 +51,9 @@ from redis.retry import Retry
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
-__all__ = ["RedisSession", "RedisSessionInterface", "RedisStore", "StoreUnavailable", "connect", "merge"]
+from owner_index import OwnerIndex, SessionInfo, batches
+
+__all__ = ["RedisSession", "RedisSessionInterface", "RedisStore", "SessionInfo", "StoreUnavailable", "connect", "merge"]
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +69,18 @@ RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
 CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
 TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
+#: The key of a record that tells when the session began, as a Unix time. `flask.session` does not show it.
+BORN = "_born"
+
 #: What a sid looks like: koa-session2's ``getID(24)`` (ours too), or the ``uuid()`` of the store that we follow.
 SID = re.compile(r"[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: What `connect` takes, roughly: redis-py itself would read a wrong database as 0.
 URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
-#: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), time of signing, SHA-256 signature. Nothing
-#: that does not look exactly so reaches the signature check, much less Redis.
-SIGNED_COOKIE = re.compile(rf"({SID.pattern})\.([pb])\.[A-Za-z0-9_-]{{1,11}}\.[A-Za-z0-9_-]{{43}}")
+#: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
+#: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
+SIGNED_COOKIE = re.compile(rf"({SID.pattern})\.([pb])(\d{{0,11}})\.[A-Za-z0-9_-]{{1,11}}\.[A-Za-z0-9_-]{{43}}")
 
 
 class StoreUnavailable(Exception):
@@ -355,6 +360,13 @@ class RedisStore:
         record: bytes | None = self.line.run("GET", self.key(sid), again=True, NEVER_DECODE=True)
         return record
 
+    def read_many(self, sids: list[str]) -> Iterator[tuple[bytes | None, int]]:
+        """Record and TTL (seconds) of each, hundreds in one round trip. GET and TTL."""
+        for batch in batches(sids):
+            commands = [(name, self.key(sid)) for sid in batch for name in ("GET", "TTL")]
+            answers = iter(self.line.run_all(commands, NEVER_DECODE=True))
+            yield from zip(answers, answers, strict=True)
+
     def set(self, session: Mapping[str, Any], sid: str | None = None, *, max_age: int = WEEK) -> str:
         """Write the session, whatever was there; returns its sid, a new one if none is given. SET EX; koa's ``set``."""
         sid = sid or new_sid()
@@ -423,6 +435,11 @@ def _whole(max_age: int) -> int:
     raise ValueError(f"max_age is {max_age!r}; expected a whole number of seconds, 1 or more")
 
 
+def now() -> float:
+    """Unix time, in seconds."""
+    return time.time()
+
+
 def new_sid() -> str:
     """192 random bits as 48 hexadecimal digits, like koa-session2's ``getID(24)``."""
     return secrets.token_hex(24)
@@ -472,6 +489,18 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
     return "move" if moving or before != after else "write"
 
 
+def born(session: Mapping[str, Any]) -> float:
+    """When the session began (Unix time); 0 if it does not tell."""
+    time = session.get(BORN)
+    return float(time) if isinstance(time, int | float) and 0 < time < 2**40 else 0.0
+
+
+def stamp(session: Mapping[str, Any], time: float) -> dict[str, Any]:
+    """The session with the time of its birth as its last key; without one if that is 0, or the session empty. Pure."""
+    rest = {key: value for key, value in session.items() if key != BORN}
+    return {**rest, BORN: time} if rest and time else rest
+
+
 def _misses_session(session: RedisSession, status: int) -> bool:
     """Whether an answer that was made without its session, in an outage, has to become a 503.
 
@@ -490,15 +519,30 @@ class RedisSession(SecureCookieSession):
     As there, `modified` is True after a change. A change inside a nested list or dict is found without it.
     """
 
-    def __init__(self, store: RedisStore, sid: str, *, permanent: bool, due: bool) -> None:
+    def __init__(
+        self,
+        store: RedisStore,
+        sid: str,
+        *,
+        permanent: bool = True,
+        due: bool = False,
+        horizon: float = 0.0,
+        oldest: float = 0.0,
+        patience: float = math.inf,
+    ) -> None:
         super().__init__()
         self._store = store
+        self._patience = patience  # seconds that the request may wait for Redis
+        self._oldest = oldest  # Unix time; a session that began before counts as expired
         self._permanent = permanent  # unless the session says otherwise
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
         self._lock = threading.RLock()
         self._reading = False
         self.sid = sid  #: "": the visitor has no session
         self.due = due  #: whether it is time to refresh cookie and TTL
+        self.horizon = horizon  #: until when (Unix time) it may be kept alive without looking at the record
+        self.born = 0.0  #: when it began (Unix time); 0: the record does not tell
+        self.max_age = 0  #: seconds, when cookie and TTL are set
         self.loaded = False  #: whether the request used its session
         self.record = b""  #: what was in Redis; empty: nothing, or nothing usable
         self.failure: StoreUnavailable | None = None  #: why that could not be read
@@ -506,6 +550,11 @@ class RedisSession(SecureCookieSession):
         self.moving = False  #: whether the session gets a new sid at the end of the request
         self.cleared = False  #: whether `clear` was called: nothing in it comes from the record
         self.saved = False  #: whether the response is decided
+
+    @functools.cached_property
+    def store(self) -> RedisStore:
+        """The store, as far as this request may wait for it."""
+        return self._store.within(self._patience)
 
     def load(self) -> None:
         """Read the record, once. SessionUnavailable, once: Redis is away.
@@ -529,14 +578,15 @@ class RedisSession(SecureCookieSession):
 
     def _read(self) -> None:
         try:
-            record = self._store.read(self.sid) if self.sid else None
+            record = self.store.read(self.sid) if self.sid else None
         except StoreUnavailable as error:
             log.warning("%s", error)
             self.failure = error
         else:
             session = load_record(record)
-            if record is not None and session is not None:
-                self.record = record
+            if record is not None and session is not None and not 0 < born(session) < self._oldest:
+                self.record, self.born = record, born(session)
+                session.pop(BORN, None)
                 dict.update(self, session)  # not self.update: nothing is modified yet
 
     def clear(self) -> None:
@@ -586,9 +636,12 @@ def _are(values: Any, kind: Any) -> bool:
     return isinstance(values, list | tuple) and all(value and isinstance(value, kind) for value in values)
 
 
+def _seconds(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
 def _is_lifetime(value: Any) -> bool:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    return type(seconds) in (int, float) and 1 <= seconds < 2**31
+    return type(_seconds(value)) in (int, float) and 1 <= _seconds(value) < 2**31
 
 
 #: What `check` looks at: default (None: that is Flask's), what is accepted, in words.
@@ -596,6 +649,21 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_USE_SIGNER": (True, lambda value: isinstance(value, bool), "True or False"),
     "SESSION_PERMANENT": (True, lambda value: isinstance(value, bool), "True or False"),
     "SESSION_REFRESH_AFTER": (60, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
+    "SESSION_ABSOLUTE_LIFETIME": (
+        None,
+        lambda value: value is None or _is_lifetime(value),
+        "a lifetime, as below, or None",
+    ),
+    "SESSION_MAX_PER_OWNER": (
+        None,
+        lambda value: value is None or (type(value) is int and value > 0),
+        "a number, or None",
+    ),
+    "SESSION_MAX_WAIT": (
+        1,
+        lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT,
+        "seconds, 0.25 or more",
+    ),
     "SESSION_MAX_BYTES": (2**20, lambda value: type(value) is int and value > 0, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
     **{
@@ -607,6 +675,9 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
     "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
 }
+
+
+NO_COOKIE = ("", False, 0.0)
 
 
 @functools.lru_cache(maxsize=8)  # building a signer costs more than signing
@@ -625,7 +696,6 @@ class RedisSessionInterface(SessionInterface):
 
     def __init__(self, client_or_store: Any) -> None:
         self.store = client_or_store if isinstance(client_or_store, RedisStore) else RedisStore(client_or_store)
-        self._trails = RedisStore(self.store.client, f"MOVED:{self.store.prefix}")  # old sid -> {new sid: True}
 
     def check(self, app: Flask) -> None:
         """Fill in default settings; ValueError for a wrong one, with key, value and what was expected.
@@ -639,16 +709,27 @@ class RedisSessionInterface(SessionInterface):
                 raise ValueError(f"{name} is {shown}; expected {expected}")
         app.extensions["redis_session"] = self
 
-    def open_session(self, app: Flask, request: Request) -> RedisSession | None:
-        """The session of a request, not read yet. None, for Flask's NullSession, when there is no SECRET_KEY."""
+    def _prepare(self, app: Flask) -> None:
         if app.extensions.get("redis_session") is not self:
             self.check(app)
+
+    def open_session(self, app: Flask, request: Request) -> RedisSession | None:
+        """The session of a request, not read yet. None, for Flask's NullSession, when there is no SECRET_KEY."""
+        self._prepare(app)
         if app.config["SESSION_USE_SIGNER"] and not app.secret_key:
             return None
         cookies = request.cookies.getlist(self.get_cookie_name(app))
         # Of two cookies with one name, one was planted from another host or path; nobody can tell which.
-        sid, due = self.read_cookie(app, cookies[0]) if len(cookies) == 1 else ("", False)
-        return self.session_class(self.store, sid, permanent=app.config["SESSION_PERMANENT"], due=due)
+        sid, due, horizon = self.read_cookie(app, cookies[0]) if len(cookies) == 1 else NO_COOKIE
+        return self.session_class(
+            self.store,
+            sid,
+            permanent=app.config["SESSION_PERMANENT"],
+            due=due,
+            horizon=horizon,
+            oldest=now() - self.get_absolute_max_age(app),
+            patience=app.config["SESSION_MAX_WAIT"],
+        )
 
     # The session is one that open_session made; None when that failed, and Flask is already answering with a 500.
     def save_session(self, app: Flask, session: RedisSession | None, response: Response) -> None:  # type: ignore[override]
@@ -678,8 +759,8 @@ class RedisSessionInterface(SessionInterface):
         name, attributes = self.get_cookie_name(app), self._get_cookie_attributes(app)
         if sid:
             permanent = session.permanent if session.loaded else True  # only such a session is refreshed unread
-            max_age = self.get_max_age(app) if permanent else None
-            response.set_cookie(name, self.make_cookie(app, sid, permanent), max_age=max_age, **attributes)
+            cookie = self.make_cookie(app, sid, permanent, session.horizon)
+            response.set_cookie(name, cookie, max_age=session.max_age if permanent else None, **attributes)
         elif sid is not None:
             response.delete_cookie(name, **attributes)
 
@@ -706,38 +787,48 @@ class RedisSessionInterface(SessionInterface):
     # The cookie.
 
     def get_max_age(self, app: Flask) -> int:
-        """Seconds: the key's EX and the cookie's Max-Age, from ``PERMANENT_SESSION_LIFETIME``."""
+        """Seconds: the idle limit, ``PERMANENT_SESSION_LIFETIME``. The most that EX and Max-Age can be."""
         return int(app.permanent_session_lifetime.total_seconds())
+
+    def get_absolute_max_age(self, app: Flask) -> float:
+        """Seconds that a session can last from its beginning, or from the sign-in; infinite without a limit."""
+        limit = app.config["SESSION_ABSOLUTE_LIFETIME"]
+        return math.inf if limit is None else float(_seconds(limit))
 
     def get_signer(self, app: Flask) -> TimestampSigner:
         """It signs with ``SECRET_KEY``, and accepts ``SECRET_KEY_FALLBACKS`` too."""
         fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
         return _make_signer((*fallbacks, app.secret_key), self.salt)
 
-    def make_cookie(self, app: Flask, sid: str, permanent: bool) -> str:
-        """The cookie's value: the sid and whether it is permanent, signed together with the time. Unsigned: the sid."""
+    def make_cookie(self, app: Flask, sid: str, permanent: bool, horizon: float = math.inf) -> str:
+        """The cookie's value: sid, permanence and horizon, signed together with the time. Unsigned: the sid."""
         if not app.config["SESSION_USE_SIGNER"]:
             return sid
-        return self.get_signer(app).sign(f"{sid}.{'p' if permanent else 'b'}").decode()
+        until = "" if horizon == math.inf else int(horizon)
+        return self.get_signer(app).sign(f"{sid}.{'p' if permanent else 'b'}{until}").decode()
 
-    def read_cookie(self, app: Flask, value: str) -> tuple[str, bool]:
-        """The cookie's sid, and whether a refresh is due. ("", False): it is not ours, or past its age."""
+    def read_cookie(self, app: Flask, value: str) -> tuple[str, bool, float]:
+        """The cookie's sid, whether a refresh is due, and the horizon. NO_COOKIE: it is not ours, or past its age."""
         refresh = app.config["SESSION_REFRESH_EACH_REQUEST"]
         if not app.config["SESSION_USE_SIGNER"]:  # then it does not tell its age, and a refresh is always due
-            return (value, refresh) if SID.fullmatch(value) else ("", False)
+            return (value, refresh, 0.0) if SID.fullmatch(value) else NO_COOKIE
         if (match := SIGNED_COOKIE.fullmatch(value)) is None:
-            return "", False
+            return NO_COOKIE
         signer = self.get_signer(app)
         try:
             _, signed = signer.unsign(value, return_timestamp=True)
         except BadSignature:
-            return "", False
-        age, max_age = signer.get_timestamp() - int(signed.timestamp()), self.get_max_age(app)
-        if not -CLOCK_SKEW <= age <= max_age:
-            return "", False
+            return NO_COOKIE
+        sid, kind, until = match.groups()
+        # Without one, the record need never be looked at; unless an absolute limit was set since.
+        horizon = float(until) if until else math.inf if self.get_absolute_max_age(app) == math.inf else 0.0
+        time, max_age = signer.get_timestamp(), self.get_max_age(app)
+        age = time - int(signed.timestamp())
+        if not -CLOCK_SKEW <= age <= max_age or (until and time > horizon):
+            return NO_COOKIE
         if (after := app.config["SESSION_REFRESH_AFTER"]) >= max_age:
             after = max_age // 2  # or it would never be due in time
-        return match[1], refresh and match[2] == "p" and (after == 0 or age > after)
+        return sid, refresh and kind == "p" and (after == 0 or age > after), horizon
 
     def _get_cookie_attributes(self, app: Flask) -> dict[str, Any]:
         names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
@@ -746,65 +837,82 @@ class RedisSessionInterface(SessionInterface):
     # The record. Each returns what the browser is to hold, as in save_session.
 
     def _save(self, app: Flask, session: RedisSession) -> str | None:
-        if not session.loaded and (session.modified or (session.due and not app.config["SESSION_USE_SIGNER"])):
-            session.load()  # is it permanent? A raw sid does not tell
+        if session.modified or (session.due and now() + self.get_max_age(app) > session.horizon):
+            session.load()  # the cookie alone does not tell for how long it may be kept alive
         if not session.loaded:
-            return self._refresh(app, session) if session.due else None
-        mine, base = dict(session), load_record(session.record or None)
-        if not mine and session.cleared:
-            return self._end(session)
+            return self._refresh(app, session, set()) if session.due else None
+        if not session and session.cleared:
+            return self._end(app, session)
+        base, mine = load_record(session.record or None), stamp(session, session.born)
         if base is None:
             if mine and session.cleared:  # whoever was signed in, under a sid that was just replaced, no longer is
-                self._end_moved(session.sid)
+                self._end_moved(session.store, session.sid)
             return self._create(app, session, mine) if mine else None
+        due = session.modified or (session.due and session.permanent)
+        if due and not session.born and self.get_absolute_max_age(app) < math.inf:  # koa does not tell when it began
+            session.born = now()
+            mine = stamp(mine, session.born)
         record = dump_record(mine)
-        if session.moving or (record != session.record and record != dump_record(base)):
-            return self._write(app, session, base, mine, record)
-        return self._refresh(app, session) if session.modified or (session.due and session.permanent) else None
+        if session.moving or (record != session.record and record != dump_record(stamp(base, born(base)))):
+            return self._write(app, session, base, mine)
+        return self._refresh(app, session, _names(self._owners(app, mine))) if due else None
 
-    def _refresh(self, app: Flask, session: RedisSession) -> str | None:
+    def _refresh(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
         try:
-            kept = self.store.touch(session.sid, max_age=self.get_max_age(app))
+            max_age = self._set_life(app, session, owners, session.sid)
+            if session.store.touch(session.sid, max_age=max_age):
+                return session.sid
         except StoreUnavailable as error:  # nothing is lost: the next request tries again
             log.warning("%s", error)
             return None
-        return session.sid if kept else None
+        self._delist(session.store, owners, session.sid)
+        return None
 
-    def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str:
+    def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str | None:
         # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
-        sid, record = new_sid(), dump_record(mine)
+        sid, owners = new_sid(), _names(self._owners(app, mine))
+        if owners or self.get_absolute_max_age(app) < math.inf:
+            session.born = now()
+        mine = stamp(mine, session.born)
+        record = dump_record(mine)
         self._check_size(app, session, record)
         # False only if a client that repeats commands by itself sent it twice; then the record is ours, and there.
-        self.store.add(sid, mine, max_age=self.get_max_age(app))
+        session.store.add(sid, mine, max_age=self._set_life(app, session, owners, sid))
         session.sid, session.record, session.moving = sid, record, False
-        return sid
+        return self._settle(app, session, owners)
 
-    def _write(
-        self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any], record: bytes
-    ) -> str | None:
-        owners = self._owners(app, base), self._owners(app, mine)
-        kind = classify(*owners, cleared=session.cleared, moving=session.moving)
+    def _write(self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any]) -> str | None:
+        before, after = self._owners(app, base), self._owners(app, mine)
+        kind = classify(before, after, cleared=session.cleared, moving=session.moving)
         afresh = session.cleared and kind in ("login", "logout")  # then it is not merged with what others write
         sid, to = session.sid, session.sid if kind == "write" else new_sid()
+        if kind == "login":
+            session.born = now()
+            mine = stamp(mine, session.born)
+        record = dump_record(mine)
         self._check_size(app, session, record)
         if kind == "move":
-            self._leave_trail(sid, to)
+            self._leave_trail(session.store, sid, to)
 
         def change(theirs: dict[str, Any]) -> dict[str, Any]:
             merged = mine if afresh else merge(base, mine, theirs)
+            merged = stamp(merged, born(merged))
             self._check_size(app, session, dump_record(merged))
             return merged
 
-        max_age = self.get_max_age(app)
+        max_age = self._set_life(app, session, _names(after), to)
         stored: dict[str, Any] | None = mine
-        if not self.store.swap(sid, session.record, record, max_age=max_age, to=to):
-            stored = self.store.update(sid, change, max_age=max_age, to=to)
+        if not session.store.swap(sid, session.record, record, max_age=max_age, to=to):
+            stored = session.store.update(sid, change, max_age=max_age, to=to)
+        session.record = record if stored else b""
+        if not stored or to != sid:
+            self._delist(session.store, _names(before), sid)
         if stored is not None:
-            session.sid, session.record, session.moving = to, record if stored else b"", False
-            return to if stored else ""
+            session.sid, session.moving = to, False
+            return "" if not stored else to if to == sid else self._settle(app, session, _names(after))
         # The session ended meanwhile, and stays ended; a sign-out also ends it where it was moved to.
-        session.record = b""
-        ended = (afresh or kind == "logout") and self._end_moved(sid)
+        self._delist(session.store, _names(after), to)
+        ended = (afresh or kind == "logout") and self._end_moved(session.store, sid)
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
         if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
             own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
@@ -814,10 +922,44 @@ class RedisSessionInterface(SessionInterface):
         log.warning("a session ended while a request was changing it; the changes are dropped: %r", sorted(changed))
         return None
 
-    def _end(self, session: RedisSession) -> str | None:
+    def _end(self, app: Flask, session: RedisSession) -> str | None:
+        owners = _names(self._owners(app, load_record(session.record or None)))
         record, session.record = session.record, b""
-        ended = bool(record) and self.store.destroy(session.sid)
-        return "" if ended or self._end_moved(session.sid) else None
+        ended = bool(record) and session.store.destroy(session.sid)
+        self._delist(session.store, owners, session.sid)
+        return "" if ended or self._end_moved(session.store, session.sid) else None
+
+    def _set_life(self, app: Flask, session: RedisSession, owners: set[str], sid: str) -> int:
+        """Seconds for EX and Max-Age, within both limits; its owners' lists know the session for at least that long."""
+        idle, time = self.get_max_age(app), now()
+        end = session.born + self.get_absolute_max_age(app) if session.born else math.inf
+        session.max_age = max(1, int(min(idle, end - time)))
+        if sid != session.sid or time + session.max_age > session.horizon:
+            index = OwnerIndex(session.store)
+            session.horizon = min([end, *(index.add(owner, sid, time, idle) for owner in owners)])
+        return session.max_age
+
+    def _settle(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
+        """Once the record is there: has somebody revoked it meanwhile, and does the owner have too many sessions?"""
+        index, sid = OwnerIndex(session.store), session.sid
+        if not all(index.lists(owner, sid) for owner in owners):
+            session.store.destroy(sid)
+            log.warning("a session was revoked while it began")
+            return None
+        ended = []
+        if most := app.config["SESSION_MAX_PER_OWNER"]:
+            for owner in owners:
+                oldest = [info.sid for info in self._sessions_of(app, session.store, owner)[:-most]]
+                index.revoke(owner, oldest, lambda sids: self._end_all(session.store, sids))
+                ended += oldest
+        return None if sid in ended else sid
+
+    def _delist(self, store: RedisStore, owners: set[str], sid: str) -> None:
+        try:
+            for owner in owners:
+                OwnerIndex(store).discard(owner, sid)
+        except StoreUnavailable as error:  # the list is tidied by itself; what counts is that the session has ended
+            log.warning("%s", error)
 
     def _owners(self, app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
         """Who is signed in, by the session keys that may say so."""
@@ -830,12 +972,66 @@ class RedisSessionInterface(SessionInterface):
 
     # The trail: a logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
 
-    def _leave_trail(self, sid: str, to: str) -> None:
-        if not self._trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
-            self._trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
+    def _leave_trail(self, store: RedisStore, sid: str, to: str) -> None:
+        trails = store.beside("MOVED")  # old sid -> {new sid: True}
+        if not trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
+            trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
 
-    def _end_moved(self, *sids: str) -> bool:
+    def _end_moved(self, store: RedisStore, *sids: str) -> bool:
         """Whether there was a session to end where the trail of the last sid leads. `sids`: the way so far."""
-        trail = self._trails.get(sids[-1]) if sids[-1] else None
+        trail = store.beside("MOVED").get(sids[-1]) if sids[-1] else None
         # A list: any() alone would stop at the first that it ends.
-        return any([self.store.destroy(to) or self._end_moved(*sids, to) for to in trail or {} if to not in sids])
+        return any([store.destroy(to) or self._end_moved(store, *sids, to) for to in trail or {} if to not in sids])
+
+    # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text.
+
+    def sessions_of(self, owner: object) -> list[SessionInfo]:
+        """The sessions of an owner, the oldest sign-in first. Needs an app context. StoreUnavailable."""
+        self._prepare(current_app)
+        return self._sessions_of(current_app, self.store, str(owner))
+
+    def revoke(self, owner: object, keep: str | None = None) -> int:
+        """End the sessions of an owner, except that of the sid `keep`; returns how many. StoreUnavailable.
+
+        A sign-in at the same time either ends as well, or is in `sessions_of` afterwards. When this raises, some may
+        have ended; do it again.
+        """
+        index = OwnerIndex(self.store)
+        sids = [sid for sid in index.sids(str(owner)) if sid != keep]
+        return index.revoke(str(owner), sids, lambda sids: self._end_all(self.store, sids))
+
+    def end(self, sid: str) -> bool:
+        """End one session, whoever's it is; False when there was none. Needs an app context. StoreUnavailable."""
+        self._prepare(current_app)
+        owners = _names(self._owners(current_app, self.store.get(sid)))
+        ended = self._end_all(self.store, [sid]) > 0
+        self._delist(self.store, owners, sid)
+        return ended
+
+    def _sessions_of(self, app: Flask, store: RedisStore, owner: str) -> list[SessionInfo]:
+        idle, limit, time = self.get_max_age(app), self.get_absolute_max_age(app), now()
+        infos = []
+        for sid, record, ttl in OwnerIndex(store).read(owner, time, idle):
+            session = load_record(record) or {}
+            start = born(session)
+            if owner in _names(self._owners(app, session)) and not 0 < start < time - limit:
+                capped = start > 0 and ttl > start + limit - time - 2  # then EX was not the idle limit
+                infos.append(
+                    SessionInfo(
+                        sid,
+                        datetime.fromtimestamp(start, UTC) if start else None,
+                        None if capped else datetime.fromtimestamp(time + ttl - idle, UTC),
+                        {key: value for key, value in session.items() if key != BORN},
+                    )
+                )
+        return sorted(infos, key=lambda info: (info.created is not None, info.created, info.sid))
+
+    def _end_all(self, store: RedisStore, sids: list[str]) -> int:
+        """How many of these there were to end, here or where they were moved to."""
+        answers = store.line.run_all(("DEL", store.key(sid)) for sid in sids)
+        return sum(bool(there) or self._end_moved(store, sid) for sid, there in zip(sids, answers, strict=True))
+
+
+def _names(owners: Mapping[str, Any]) -> set[str]:
+    """Owners as text, since Flask-Login and URLs turn a number into text as well."""
+    return {str(owner) for owner in owners.values()}

@@ -19,7 +19,7 @@ import redis
 from flask import Flask
 from itsdangerous import TimestampSigner
 
-from redis_store import RedisSessionInterface, RedisStore, connect
+from redis_store import BORN, RedisSessionInterface, RedisStore, connect, load_record
 
 SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
 
@@ -165,6 +165,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: clock(signer))
+    monkeypatch.setattr("redis_store.now", lambda: time.time() + clock.offset)
     return clock
 
 
@@ -179,6 +180,14 @@ def sid_of(client: Any) -> str:
     """The sid of the one session that there is."""
     (key,) = client.keys("SESSION:*")
     return str(key.decode().removeprefix("SESSION:"))
+
+
+def content(client: Any) -> dict[str, Any]:
+    """What the app keeps in the one session that there is: its record, without the time of its birth."""
+    session = load_record(client.get(f"SESSION:{sid_of(client)}"))
+    assert session
+    session.pop(BORN, None)
+    return session
 
 
 def sign(app: Flask, sid: str, *, permanent: bool = True) -> str:

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import route, set_cookie, sid_of, sign
+from conftest import content, route, set_cookie, sid_of, sign
 from flask import Flask, session
 from test_3_logout_is_final import under_way
 
-from redis_store import classify, load_record
-
-
-def data(client: Any) -> Any:
-    """The content of the one session that there is."""
-    return load_record(client.get(f"SESSION:{sid_of(client)}"))
+from redis_store import classify
 
 
 @pytest.fixture
@@ -34,7 +29,7 @@ def test_login_moves_the_session_to_a_new_sid(app: Flask, client: Any, key: str)
     header = str(set_cookie(browser.get("/login")))
     assert sid_of(client) != old
     assert sid_of(client) in header
-    assert data(client) == {"cart": 1, key: "ada"}
+    assert content(client) == {"cart": 1, key: "ada"}
 
 
 @pytest.mark.parametrize(("before", "after"), [("ada", "bob"), ("ada", None), (1, "1"), (None, 0)])
@@ -99,7 +94,7 @@ def test_regenerate_makes_a_new_sid_on_demand(app: Flask, client: Any) -> None:
     old = sid_of(client)
     browser.get("/regenerate")
     assert sid_of(client) != old
-    assert data(client) == {"cart": 1}
+    assert content(client) == {"cart": 1}
     with browser.session_transaction() as moved:
         assert moved["cart"] == 1
 
@@ -115,7 +110,7 @@ def test_regenerating_a_session_that_is_emptied_still_replaces_the_sid(app: Flas
         session.regenerate()  # type: ignore[attr-defined]
         browser.get("/other")
     assert sid_of(client) != old
-    assert data(client) == {"more": 1}
+    assert content(client) == {"more": 1}
     client.flushall()
     browser.get("/start")
     with under_way(app, browser) as response:
@@ -148,7 +143,7 @@ def test_what_another_request_wrote_meanwhile_moves_along(app: Flask, client: An
         browser.get("/other")
         browser.get("/other")
     assert sid_of(client) != old
-    assert data(client) == {"cart": 1, "other": 2} | ({"user_id": "ada"} if moves == "login" else {})
+    assert content(client) == {"cart": 1, "other": 2} | ({"user_id": "ada"} if moves == "login" else {})
 
 
 def test_what_another_request_of_the_last_owner_wrote_does_not_come_to_the_next(app: Flask, client: Any) -> None:
@@ -161,7 +156,7 @@ def test_what_another_request_of_the_last_owner_wrote_does_not_come_to_the_next(
         session.clear()
         session["user_id"] = "bob"
         browser.get("/other")
-    assert data(client) == {"user_id": "bob"}
+    assert content(client) == {"user_id": "bob"}
 
 
 @pytest.mark.parametrize("sid", ["0" * 48, "3b241101-e2bb-4255-8caf-4136c566a962"])

@@ -295,7 +295,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
-    for name in ("app.py", "auth.py", "redis_store.py", "templates", "static", "run-on-redis"):
+    for name in ("app.py", "auth.py", "owner_index.py", "redis_store.py", "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(HERE / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes
     programs.mkdir(parents=True)
@@ -309,7 +309,7 @@ def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: An
     assert "You are signed in as <strong>ada</strong>" in page
     [cookie] = jar
     assert cookie.value is not None
-    assert server.keys() == [f"SESSION:{cookie.value.partition('.')[0]}".encode()]
+    assert server.keys("SESSION:*") == [f"SESSION:{cookie.value.partition('.')[0]}".encode()]
     process.terminate()
     assert process.wait(timeout=10) == 128 + 15
     with pytest.raises(redis.ConnectionError):
@@ -602,7 +602,7 @@ def test_signing_in_sets_cookie_and_record_alike(web: FlaskClient, client: Any) 
     assert (answer.status_code, answer.location) == (303, "/")
     cookie = answer.headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= set(cookie.split("; "))
-    assert client.keys() == [key_of(web).encode()]
+    assert sorted(client.keys()) == [b"OWNER:SESSION:ada", key_of(web).encode()]
     assert client.ttl(key_of(web)) == 604800
 
 

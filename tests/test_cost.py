@@ -12,6 +12,8 @@ from redis_store import RedisSessionInterface
 
 SET, GET, DEL, EXPIRE, NOTHING = {"set": 1}, {"get": 1}, {"del": 1}, {"expire": 1}, dict[str, int]()
 COMPARE_AND_SET = {"eval": 1, "get": 1, "set": 1}  # the script's own commands are counted too
+LIST = {"eval": 1, "zadd": 1, "zremrangebyscore": 1, "zrange": 1, "expireat": 1}  # one script: the owner's sids
+LISTED, UNLIST = {"zscore": 1}, {"zrem": 1}
 MOVE = {"eval": 1, "get": 1, "set": 1, "del": 1}  # one script, one round trip
 
 
@@ -37,6 +39,11 @@ class Meter:
         statistics: dict[str, Any] = self.admin.info("commandstats")
         commands = {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in statistics.items()}
         return {name: calls for name, calls in commands.items() if "config" not in name}, set_cookie(response)
+
+
+def cookie_in(header: str | None) -> str:
+    """The value in a Set-Cookie."""
+    return str(header).partition(";")[0].removeprefix("session=")
 
 
 @pytest.fixture
@@ -157,29 +164,54 @@ def test_changing_costs_a_get_and_a_compare_and_set(app: Flask, meter: Meter, co
     assert (cost, bool(header)) == (add(GET, COMPARE_AND_SET), True)
 
 
-@pytest.mark.parametrize("path", ["/write", "/login"])
-def test_the_first_write_of_a_visitor_costs_one_set(app: Flask, meter: Meter, path: str) -> None:
-    """Row 6: SET NX EX, and the cookie; a login too."""
-    cost, header = meter.cost(app, path)
+def test_the_first_write_of_a_visitor_costs_one_set(app: Flask, meter: Meter) -> None:
+    """Row 6: SET NX EX, and the cookie."""
+    cost, header = meter.cost(app, "/write")
     assert (cost, bool(header)) == (SET, True)
 
 
-def test_login_costs_a_get_and_one_round_trip(app: Flask, meter: Meter, cookie: str) -> None:
-    """Row 7: new record, old one gone, in one script."""
+def test_login_costs_a_script_for_the_record_and_a_script_and_a_look_for_the_list(
+    app: Flask, meter: Meter, cookie: str
+) -> None:
+    """Row 7: the sid is listed; new record, old one gone, in one script; is it still listed?"""
     cost, header = meter.cost(app, "/login", cookie)
-    assert (cost, bool(header)) == (add(GET, MOVE), True)
+    assert (cost, bool(header)) == (add(GET, LIST, MOVE, LISTED), True)
+    cost, header = meter.cost(app, "/login")
+    assert (cost, bool(header)) == (add(LIST, SET, LISTED), True)
 
 
 def test_regenerating_costs_one_more_for_the_trail(app: Flask, meter: Meter, cookie: str) -> None:
-    """So that a logout under way finds the session."""
+    """So that a logout under way finds the session; and one that is signed in changes its place in the list."""
     cost, header = meter.cost(app, "/regenerate", cookie)
     assert (cost, bool(header)) == (add(GET, SET, MOVE), True)
+    _, header = meter.cost(app, "/login", cookie_in(header))
+    cost, header = meter.cost(app, "/regenerate", cookie_in(header))
+    assert (cost, bool(header)) == (add(GET, SET, LIST, MOVE, UNLIST, LISTED), True)
 
 
 def test_logout_costs_a_get_and_a_del(app: Flask, meter: Meter, cookie: str) -> None:
-    """Row 8: and the cookie is deleted."""
+    """Row 8: and the cookie is deleted; one that was signed in leaves the list."""
     cost, header = meter.cost(app, "/logout", cookie)
     assert (cost, str(header)[:9]) == (add(GET, DEL), "session=;")
+    _, header = meter.cost(app, "/login")
+    cost, header = meter.cost(app, "/logout", cookie_in(header))
+    assert (cost, str(header)[:9]) == (add(GET, DEL, UNLIST), "session=;")
+
+
+def test_a_refresh_of_a_session_that_is_signed_in_lists_it_again_once_in_an_idle_limit(
+    app: Flask, meter: Meter, clock: Clock
+) -> None:
+    """Row 3 again: one EXPIRE, as for anybody, until the list might forget the session before it ends."""
+    idle = 31 * 24 * 3600
+    _, header = meter.cost(app, "/login")
+    for clock.offset in (61, idle - 61):
+        cost, header = meter.cost(app, "/no", cookie_in(header))
+        assert (cost, bool(header)) == (EXPIRE, True)
+    clock.offset = idle + 61
+    cost, header = meter.cost(app, "/no", cookie_in(header))
+    assert (cost, bool(header)) == (add(GET, LIST, EXPIRE), True)
+    clock.offset = 2 * idle
+    assert meter.cost(app, "/no", cookie_in(header))[0] == EXPIRE
 
 
 def test_logout_by_a_sid_that_is_gone_costs_a_look_at_its_trail(app: Flask, meter: Meter) -> None:

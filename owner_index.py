@@ -1,0 +1,105 @@
+"""Which sessions an owner has: a sorted set of sids under ``OWNER:SESSION:<owner>``, beside the records.
+
+`RedisSessionInterface` keeps it by itself. A sid is listed before its record is written, and taken off the list after
+the record is gone, so that a crash in between leaves a name without a session, never a session without a name. Whether
+a session lives, its record alone tells.
+
+A score is a promise: the session is gone by then, unless it is listed again. It is two idle limits away, so that a
+session is listed again once in an idle limit, however often it is refreshed. What is past its score is dropped
+whenever a sid is added, and the whole list when its last score is past.
+
+Where a login and a revoke meet: the one lists the sid, writes the record, and looks whether the sid is still listed.
+The other one marks the sid, deletes the record, and takes the sid off the list. The later of them sees what the other
+one did. No step needs two keys, so a Redis Cluster will do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from redis_store import RedisStore
+
+GRACE = 60  # seconds: clocks may differ so much, and a login take so long between list and record
+BATCH = 500  # sids that one round trip may be about
+MARK = 0  # the score of a sid that is being revoked
+
+# One step, so that no list is ever without a TTL.
+_ADD = f"""
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '({MARK}', ARGV[3])
+redis.call('EXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
+"""
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session as its owner may see it: on a page of devices, say. `sid` opens it; to show, there is `handle`."""
+
+    sid: str = field(repr=False)
+    created: datetime | None  #: when the owner signed in; None: not by an app with this interface
+    refreshed: datetime | None  #: when its TTL was last set; None: the absolute limit hides it
+    session: dict[str, Any]  #: what the app keeps in it
+
+    @property
+    def handle(self) -> str:
+        """Names the session in pages, forms and logs, and opens nothing: 16 digits of the SHA-256 of its sid."""
+        return hashlib.sha256(self.sid.encode()).hexdigest()[:16]
+
+
+class OwnerIndex:
+    """The lists of sids. Every method raises `StoreUnavailable` when Redis does not do it."""
+
+    def __init__(self, sessions: RedisStore) -> None:
+        self._sessions = sessions
+        self._lists = sessions.beside("OWNER")
+        self._run = sessions.line.run
+
+    def add(self, owner: str, sid: str, now: float, max_age: int) -> int:
+        """List a session; returns the time until which it may be kept alive without being listed again."""
+        until = int(now) + 2 * max_age
+        self._run("EVAL", _ADD, 1, self._lists.key(owner), until + GRACE, sid, int(now))
+        return until
+
+    def discard(self, owner: str, sid: str) -> None:
+        """Take a session that has ended off the list."""
+        self._run("ZREM", self._lists.key(owner), sid)
+
+    def lists(self, owner: str, sid: str) -> bool:
+        """Whether nobody revoked the session since it was added."""
+        score = self._run("ZSCORE", self._lists.key(owner), sid)
+        return score is not None and float(score) != MARK
+
+    def sids(self, owner: str) -> dict[str, float]:
+        """Sid -> score of all that is listed, ended or not."""
+        pairs = self._run("ZRANGE", self._lists.key(owner), 0, -1, "WITHSCORES", withscores=True)
+        return {sid.decode(errors="replace") if isinstance(sid, bytes) else sid: score for sid, score in pairs or ()}
+
+    def read(self, owner: str, now: float, max_age: int) -> list[tuple[str, bytes, int]]:
+        """Sid, record and TTL (seconds) of each session that lives. The others are taken off the list."""
+        scores = self.sids(owner)
+        found = list(zip(scores, self._sessions.read_many([*scores]), strict=True))
+        # Not what was added within the last minute: it may be a login whose record is still to come.
+        gone = [sid for sid, (record, _) in found if record is None and scores[sid] < int(now) + 2 * max_age]
+        for batch in batches(gone):
+            self._run("ZREM", self._lists.key(owner), *batch)
+        return [(sid, record, ttl) for sid, (record, ttl) in found if record is not None]
+
+    def revoke(self, owner: str, sids: list[str], end: Callable[[list[str]], int]) -> int:
+        """End these sessions of an owner by `end`, which returns how many there were; so does this."""
+        ended = 0
+        for batch in batches(sids):
+            marks = [word for sid in batch for word in (MARK, sid)]
+            self._run("ZADD", self._lists.key(owner), "XX", *marks)
+            ended += end(batch)
+            self._run("ZREM", self._lists.key(owner), *batch)
+        return ended
+
+
+def batches(sids: list[str]) -> list[list[str]]:
+    """In parts of at most BATCH."""
+    return [sids[start : start + BATCH] for start in range(0, len(sids), BATCH)]

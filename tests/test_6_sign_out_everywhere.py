@@ -1,0 +1,429 @@
+"""Promise 6: an owner's sessions can be listed and ended, whatever happens at the same time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import SECRET_KEY, Clock, RedisServer, route, set_cookie, sid_of
+from flask import Flask, request, session
+from flask.testing import FlaskClient
+from turns import Turns, orders
+
+from redis_store import RedisSessionInterface, SessionInfo
+
+IDLE = 31 * 24 * 3600  # Flask's default, in seconds
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    add_views(app)
+    return app
+
+
+def add_views(app: Flask) -> None:
+    route(app, "/login", lambda: session.update(user_id=request.args.get("user", "ada")))
+    route(app, "/logout", lambda: session.clear())
+    route(app, "/pop", lambda: session.pop("user_id"))
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    route(app, "/write", lambda: session.update(n=session.get("n", 0) + 1))
+    route(app, "/user", lambda: str(session.get("user_id")))
+
+
+def interface_of(app: Flask) -> RedisSessionInterface:
+    assert isinstance(app.session_interface, RedisSessionInterface)
+    return app.session_interface
+
+
+def sessions_of(app: Flask, owner: object = "ada") -> list[SessionInfo]:
+    with app.app_context():
+        return interface_of(app).sessions_of(owner)
+
+
+def revoke(app: Flask, owner: object = "ada", keep: str | None = None) -> int:
+    with app.app_context():
+        return interface_of(app).revoke(owner, keep)
+
+
+def signed_in(app: Flask, user: str = "ada") -> FlaskClient:
+    browser = app.test_client()
+    browser.get(f"/login?user={user}")
+    return browser
+
+
+def cookie_of(browser: FlaskClient) -> str:
+    cookie = browser.get_cookie("session")
+    assert cookie
+    return cookie.value
+
+
+def listed(client: Any, owner: str = "ada") -> set[str]:
+    """The sids in the owner's list."""
+    return {sid.decode() for sid in client.zrange(f"OWNER:SESSION:{owner}", 0, -1)}
+
+
+def live(client: Any) -> set[str]:
+    return {key.decode().removeprefix("SESSION:") for key in client.keys("SESSION:*")}
+
+
+def owned(client: Any) -> set[str]:
+    """The sessions that live, and are not anonymous."""
+    return {sid for sid in live(client) if b"user_id" in client.get(f"SESSION:{sid}")}
+
+
+def test_the_sessions_of_an_owner_are_listed_oldest_first(app: Flask, client: Any, clock: Clock) -> None:
+    """When each began, when it was last kept alive, and what the app keeps in it."""
+    clock.offset = -1000
+    first = signed_in(app)
+    clock.offset = 0
+    signed_in(app).get("/write")
+    signed_in(app, "bob")
+    client.expire(f"SESSION:{cookie_of(first)[:48]}", IDLE - 100)  # a hundred seconds have gone by since its refresh
+    older, newer = sessions_of(app)
+    assert older.sid == cookie_of(first)[:48]
+    assert (older.session, newer.session) == ({"user_id": "ada"}, {"user_id": "ada", "n": 1})
+    now = time.time()
+    assert older.created is not None
+    assert older.refreshed is not None
+    assert older.created.timestamp() == pytest.approx(now - 1000, abs=5)
+    assert older.refreshed.timestamp() == pytest.approx(now - 100, abs=5)
+    assert older.created.tzinfo is UTC
+    assert newer.refreshed is not None
+    assert newer.refreshed.timestamp() == pytest.approx(now, abs=5)
+
+
+def test_what_names_a_session_does_not_open_it(app: Flask) -> None:
+    """Neither the handle nor the text form holds its sid."""
+    signed_in(app)
+    (info,) = sessions_of(app)
+    assert len(info.handle) == 16
+    assert info.handle not in info.sid
+    assert info.sid not in repr(info)
+    assert info.sid[:8] not in repr(info)
+
+
+@pytest.mark.parametrize("owner", [5, "5"])
+def test_owners_are_compared_as_text(app: Flask, owner: object) -> None:
+    """Flask-Login turns every id into text, and so does a URL."""
+    with app.test_client() as browser, browser.session_transaction() as login:
+        login["_user_id"] = owner
+    assert len(sessions_of(app, 5)) == len(sessions_of(app, "5")) == 1
+    assert revoke(app, "5") == 1
+
+
+def test_revoke_ends_all_sessions_of_the_owner_and_of_nobody_else(app: Flask, client: Any) -> None:
+    """It says how many there were; the cookies are worth nothing."""
+    mine, other = [signed_in(app) for _ in range(3)], signed_in(app, "bob")
+    assert revoke(app) == 3
+    assert {browser.get("/user").text for browser in mine} == {"None"}
+    assert other.get("/user").text == "bob"
+    assert sessions_of(app) == []
+    assert not client.exists("OWNER:SESSION:ada")
+    assert revoke(app) == 0
+
+
+def test_revoke_keeps_the_session_that_is_named(app: Flask) -> None:
+    """For "sign out everywhere else"."""
+    here, there = signed_in(app), signed_in(app)
+    assert revoke(app, keep=cookie_of(here)[:48]) == 1
+    assert (here.get("/user").text, there.get("/user").text) == ("ada", "None")
+    assert [info.sid for info in sessions_of(app)] == [cookie_of(here)[:48]]
+
+
+def test_revoke_ends_more_than_one_round_trip_can_name(app: Flask, client: Any) -> None:
+    """A thousand and more."""
+    with app.app_context():
+        index = {}
+        for number in range(1201):
+            sid = f"{number:048x}"
+            client.set(f"SESSION:{sid}", '{"user_id":"ada"}', ex=50)
+            index[sid] = time.time() + 2 * IDLE
+        client.zadd("OWNER:SESSION:ada", index)
+        assert len(sessions_of(app)) == 1201
+        assert revoke(app) == 1201
+    assert client.keys() == []
+
+
+def test_one_session_can_be_ended_by_its_sid(app: Flask, client: Any) -> None:
+    """Whoever's it is; False when there is none."""
+    browser, other = signed_in(app), signed_in(app)
+    with app.app_context():
+        assert interface_of(app).end(cookie_of(browser)[:48])
+        assert not interface_of(app).end(cookie_of(browser)[:48])
+    assert [info.sid for info in sessions_of(app)] == [cookie_of(other)[:48]]
+    assert listed(client) == live(client)
+
+
+def ages(app: Flask, browser: FlaskClient, clock: Clock) -> None:
+    """Give the browser a cookie whose refresh is due, and has to list the session again."""
+    horizon = time.time() + IDLE
+    browser.set_cookie("session", interface_of(app).make_cookie(app, cookie_of(browser)[:48], True, horizon))
+    clock.offset = 61
+
+
+@contextmanager
+def view_of(app: Flask, browser: FlaskClient) -> Iterator[None]:
+    """A request of the browser that has looked at its session, and ends after the block."""
+    with app.test_request_context(headers={"Cookie": f"session={cookie_of(browser)}"}):
+        session.get("user_id")
+        yield
+        session["late"] = 1
+        response = app.process_response(app.response_class())
+        assert set_cookie(response) is None
+
+
+def test_a_request_under_way_does_not_bring_a_revoked_session_back(app: Flask, client: Any) -> None:
+    """As with a logout (promise 3)."""
+    browser = signed_in(app)
+    with view_of(app, browser):
+        assert revoke(app) == 1
+    assert client.keys() == []
+
+
+# Ways to end ------------------------------------------------------------------------------------------------------
+
+
+def logs_out(app: Flask, client: Any, browser: FlaskClient) -> None:
+    browser.get("/logout")
+
+
+def pops_the_user(app: Flask, client: Any, browser: FlaskClient) -> None:
+    browser.get("/pop")
+
+
+def signs_in_as_somebody_else(app: Flask, client: Any, browser: FlaskClient) -> None:
+    browser.get("/login?user=bob")
+    browser.get("/logout")
+
+
+def is_revoked(app: Flask, client: Any, browser: FlaskClient) -> None:
+    revoke(app)
+
+
+def has_its_sid_replaced(app: Flask, client: Any, browser: FlaskClient) -> None:
+    browser.get("/regenerate")
+    browser.get("/logout")
+
+
+def expires(app: Flask, client: Any, browser: FlaskClient) -> None:
+    client.delete(f"SESSION:{cookie_of(browser)[:48]}")  # to Redis, that is the same
+
+
+def is_refreshed_after_it_expired(app: Flask, client: Any, browser: FlaskClient) -> None:
+    expires(app, client, browser)
+    with browser.session_transaction() as nothing:
+        nothing.modified = True
+
+
+WAYS = [
+    logs_out,
+    pops_the_user,
+    signs_in_as_somebody_else,
+    is_revoked,
+    has_its_sid_replaced,
+    expires,
+    is_refreshed_after_it_expired,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_session_that_ended_in_any_way_is_no_longer_listed(
+    app: Flask, client: Any, clock: Clock, way: Callable[[Flask, Any, FlaskClient], None]
+) -> None:
+    """At once where a request ended it; else when somebody looks, or its time is past and somebody signs in."""
+    browser = signed_in(app)
+    clock.offset = 100  # no longer one that may be about to be written
+    way(app, client, browser)
+    assert sessions_of(app) == []
+    assert listed(client) == set()
+    other = signed_in(app)
+    client.delete(f"SESSION:{cookie_of(other)[:48]}")
+    clock.offset += 2 * IDLE + 100
+    last = signed_in(app)
+    assert listed(client) == {cookie_of(last)[:48]}
+
+
+def test_ten_thousand_ended_sessions_leave_nothing(server: RedisServer, clock: Clock) -> None:
+    """In every way there is, one owner, a real Redis: no key is left but the records of the anonymous."""
+    client = server.connect()
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.session_interface = RedisSessionInterface(client)
+    add_views(app)
+    for way, _ in itertools.product([way for way in WAYS if way is not is_revoked], range(1430)):
+        way(app, client, signed_in(app))
+    for _ in range(1430):
+        signed_in(app)
+    clock.offset = 100
+    assert len(sessions_of(app)) == 1430
+    assert listed(client) == {info.sid for info in sessions_of(app)}
+    assert revoke(app) == 1430
+    assert not client.exists("OWNER:SESSION:ada", "OWNER:SESSION:bob")
+    assert owned(client) == set()
+
+
+@pytest.mark.parametrize("path", ["/login", "/regenerate", "/logout", "/login?user=bob"])
+@pytest.mark.parametrize("alive", range(8))
+def test_a_crash_between_two_commands_leaves_no_session_without_a_name(
+    app: Flask, client: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch, path: str, alive: int
+) -> None:
+    """After each number of commands; and the name is gone after its time, when somebody signs in."""
+    browser = app.test_client() if path == "/login" else signed_in(app)
+    execute, commands = client.execute_command, itertools.count()
+
+    def dying(*command: Any, **options: Any) -> Any:
+        if next(commands) >= alive:
+            raise KeyboardInterrupt
+        return execute(*command, **options)
+
+    monkeypatch.setattr(client, "execute_command", dying)
+    with suppress(KeyboardInterrupt):
+        browser.get(path)
+    monkeypatch.undo()
+    assert owned(client) == {info.sid for owner in ("ada", "bob") for info in sessions_of(app, owner)}
+    revoke(app)
+    revoke(app, "bob")
+    assert owned(client) == set()
+
+
+def test_every_list_has_a_ttl(app: Flask, client: Any) -> None:
+    """As long as its last session may live, and a minute for clocks that differ."""
+    signed_in(app)
+    assert 2 * IDLE <= client.ttl("OWNER:SESSION:ada") <= 2 * IDLE + 60
+
+
+def test_a_session_that_lost_its_place_gets_it_back(app: Flask, client: Any, clock: Clock) -> None:
+    """Redis was short of memory, or koa signed the user in: a refresh lists it again, once in an idle limit."""
+    browser = signed_in(app)
+    client.delete("OWNER:SESSION:ada")
+    ages(app, browser, clock)
+    browser.get("/user")
+    assert listed(client) == live(client)
+
+
+@pytest.mark.parametrize("junk", [{"junk": 1}, {b"\xff\xfe": 2e12}, {"0" * 48: 0}])
+def test_junk_in_a_list_is_nothing_special(app: Flask, client: Any, junk: Any) -> None:
+    """It names no session."""
+    client.zadd("OWNER:SESSION:ada", junk)
+    signed_in(app)
+    assert len(sessions_of(app)) == 1
+    assert revoke(app) == 1
+
+
+@pytest.mark.parametrize("record", [b"junk", b"{}", b"[]", b'{"user_id":"bob"}', b'{"user_id":["ada"],"_born":[]}'])
+def test_a_listed_session_of_somebody_else_is_not_shown(app: Flask, client: Any, record: bytes) -> None:
+    """What a session is, its record alone tells."""
+    signed_in(app)
+    client.set(f"SESSION:{sid_of(client)}", record, ex=50)
+    assert sessions_of(app) == []
+
+
+# Where two meet ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def turns(app: Flask, client: Any) -> Turns:
+    turns = Turns(client)
+    interface_of(app).__init__(turns)  # type: ignore[misc]
+    return turns
+
+
+@pytest.mark.parametrize("path", ["/login", "/write"])
+def test_a_login_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Turns, path: str) -> None:
+    """All orders of their commands: the new session has ended, or is listed. One that was there before has ended."""
+    for order in orders(5, 5):
+        client.flushall()
+        browser = app.test_client() if path == "/login" else signed_in(app)
+        turns.run(order, a=lambda browser=browser: browser.get(path), b=lambda: revoke(app))  # type: ignore[misc]
+        assert owned(client) == {info.sid for info in sessions_of(app)}, order
+        if path == "/write":  # one that looks after the revoke begins an anonymous session
+            assert owned(client) == set(), order
+
+
+def test_a_regeneration_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Turns) -> None:
+    """The session was there before, so it has ended, under whichever sid."""
+    for order in orders(7, 5):
+        client.flushall()
+        browser = signed_in(app)
+        turns.run(order, a=lambda browser=browser: browser.get("/regenerate"), b=lambda: revoke(app))  # type: ignore[misc]
+        assert live(client) == set(), order
+
+
+def test_a_refresh_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Turns, clock: Clock) -> None:
+    """One that lists the session again: it has ended, and is not listed."""
+    for order in orders(4, 4):
+        client.flushall()
+        clock.offset = 0
+        browser = signed_in(app)
+        ages(app, browser, clock)
+        turns.run(order, a=lambda browser=browser: browser.get("/user"), b=lambda: revoke(app))  # type: ignore[misc]
+        assert live(client) == listed(client) == set(), order
+
+
+def test_a_revoke_without_its_mark_would_lose_the_race(
+    app: Flask, client: Any, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The orders above include one in which a login slips through a revoke that only deletes and forgets."""
+    monkeypatch.setattr("owner_index.OwnerIndex.lists", lambda *_: True)
+    for order in orders(5, 5):
+        client.flushall()
+        browser = app.test_client()
+        turns.run(order, a=lambda browser=browser: browser.get("/login"), b=lambda: revoke(app))  # type: ignore[misc]
+        if live(client) != {info.sid for info in sessions_of(app)}:
+            return
+    pytest.fail("no order lost")
+
+
+# How many ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_oldest_ends_when_there_are_too_many(app: Flask, client: Any) -> None:
+    """SESSION_MAX_PER_OWNER; nobody else's."""
+    app.config["SESSION_MAX_PER_OWNER"] = 2
+    other = signed_in(app, "bob")
+    first, second, third = [signed_in(app) for _ in range(3)]
+    assert [browser.get("/user").text for browser in (first, second, third, other)] == ["None", "ada", "ada", "bob"]
+    second.get("/regenerate")  # is still the second oldest
+    fourth = signed_in(app)
+    assert [browser.get("/user").text for browser in (second, third, fourth)] == ["None", "ada", "ada"]
+    assert listed(client) | listed(client, "bob") == live(client)
+
+
+def test_fifty_logins_at_once_leave_as_many_as_may_be(app: Flask, client: Any) -> None:
+    """However they meet: not one too many, and not one too few."""
+    app.config["SESSION_MAX_PER_OWNER"] = 3
+    signed_in(app)
+    with ThreadPoolExecutor(50) as pool:
+        browsers = list(pool.map(lambda _: signed_in(app), range(50)))
+    assert len(live(client)) == 3
+    assert listed(client) == live(client)
+    answers = [browser.get("/user").text for browser in browsers]
+    assert answers.count("ada") == 3
+
+
+def test_there_is_no_limit_unless_one_is_set(app: Flask) -> None:
+    """The default."""
+    for _ in range(20):
+        signed_in(app)
+    assert len(sessions_of(app)) == 20
+
+
+def test_created_does_not_change_with_the_sid(app: Flask, clock: Clock) -> None:
+    """Nor with a write; a new sign-in begins anew."""
+    clock.offset = -500
+    browser = signed_in(app)
+    (before,) = sessions_of(app)
+    clock.offset = 0
+    browser.get("/regenerate")
+    browser.get("/write")
+    assert [info.created for info in sessions_of(app)] == [before.created]
+    browser.get("/login?user=bob")
+    (after,) = sessions_of(app, "bob")
+    assert after.created is not None
+    assert abs(after.created - datetime.now(UTC)).total_seconds() < 5
