@@ -20,10 +20,20 @@ from flask.logging import default_handler
 from flask.typing import ResponseReturnValue
 from redis import Redis
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
 
 import auth
-from redis_store import RETRY_AFTER, WEEK, RedisSession, RedisSessionInterface, SessionUnavailable, connect
+from guessing import Guessing
+from redis_store import (
+    RETRY_AFTER,
+    WEEK,
+    RedisSession,
+    RedisSessionInterface,
+    SessionUnavailable,
+    StoreUnavailable,
+    connect,
+)
 
 MIN_KEY = 32  # bytes of a secret key: what its SHA-256 signatures are worth
 MAKE_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
@@ -57,6 +67,7 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     app.session_interface = interface = RedisSessionInterface(client)
     interface.check(app)
     check_keys(app)
+    app.extensions["guessing"] = Guessing()
     app.register_blueprint(auth.blueprint)
     if not app.config["ACCOUNTS"]:
         app.logger.warning("ACCOUNTS is empty: nobody can sign in")
@@ -65,6 +76,7 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     app.before_request(refuse_cross_site)
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, show_error)
+    app.register_error_handler(StoreUnavailable, show_outage)
     app.add_url_rule("/", view_func=home)
     app.add_url_rule("/health/live", view_func=live)
     app.add_url_rule("/health/ready", view_func=ready)
@@ -82,6 +94,7 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=WEEK,
         MAX_CONTENT_LENGTH=16 * 1024,  # bytes; the sign-in form is all that anyone has to send
+        PROXIES=0,  # in front of the app, each adding to X-Forwarded-For whom it answers
     )
     app.config.from_prefixed_env()
     for name in ("REDIS_URL", "SECRET_KEY"):
@@ -91,6 +104,10 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
     app.config.update(config)
     if type(limit := app.config["MAX_CONTENT_LENGTH"]) is not int or limit < 1:
         raise ValueError(f"MAX_CONTENT_LENGTH is {limit!r}; expected a whole number of bytes")
+    if type(proxies := app.config["PROXIES"]) is not int or proxies < 0:
+        raise ValueError(f"PROXIES is {proxies!r}; expected how many there are in front of the app")
+    if proxies:  # or all visitors would share the proxy's address, and its limit of attempts to sign in
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0)  # type: ignore[method-assign]
 
 
 def embed_redis(app: Flask) -> Any:
@@ -170,6 +187,15 @@ def show_error(error: HTTPException) -> Response:
     """The page for any error. It does not look at the session, which may be what failed."""
     # With the error's own headers: Retry-After, Allow.
     return Response(render_template("error.html", error=error), error.code, error.get_headers())
+
+
+def show_outage(error: StoreUnavailable) -> Response:
+    """The same page wherever Redis is missed: not only by the session, which logs it and makes it a 503 by itself."""
+    if not isinstance(error, SessionUnavailable):
+        current_app.logger.warning("%s", error)
+    response = show_error(SessionUnavailable())
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
 
 
 # The pages --------------------------------------------------------------------------------------------------------

@@ -72,19 +72,29 @@ def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
 
 @blueprint.route("/login", methods=["GET", "POST"])
 def login() -> ResponseReturnValue:
-    """The sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again."""
+    """The sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again; or 429 and
+    Retry-After, the password unseen, after too many that were wrong.
+    """
     username, password = request.form.get("username", ""), request.form.get("password", "")
     target = local_path(request.values.get("next", ""))
     if max(len(username), len(password)) > MAX_INPUT:
         abort(400, f"A user name and a password have at most {MAX_INPUT} characters.")
-    if request.method == "POST" and fits(username, password):
-        session.clear()
-        session["user_id"] = username
-        session["signed_in_at"] = datetime.now(UTC)
-        session.regenerate()  # type: ignore[attr-defined]  # of RedisSession: a new sid, for the same user too
-        return redirect(target or url_for("home"), 303)
-    failed = request.method == "POST"
-    page = render_template("login.html", failed=failed, username=username, next=target, max_input=MAX_INPUT)
+    failed, wait = request.method == "POST", 0
+    if failed:
+        guessing = current_app.extensions["guessing"]
+        wait, counted = guessing.begin(username)
+        if not wait and fits(username, password):
+            guessing.forgive(counted)  # before the session is changed: this may fail
+            session.clear()
+            session["user_id"] = username
+            session["signed_in_at"] = datetime.now(UTC)
+            session.regenerate()  # type: ignore[attr-defined]  # of RedisSession: a new sid, for the same user too
+            response = redirect(target or url_for("home"), 303)
+            guessing.remember(response, username)
+            return response
+    page = render_template("login.html", failed=failed, wait=wait, username=username, next=target, max_input=MAX_INPUT)
+    if wait:
+        return page, 429, {"Retry-After": str(wait)}
     return page, 401 if failed else 200
 
 

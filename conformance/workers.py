@@ -56,7 +56,8 @@ def wait_for(port: int, gunicorn: subprocess.Popen[str]) -> None:
 def check(port: int, redis_cli: list[str]) -> str:
     """What was seen, in one line. AssertionError: the answers do not agree."""
     response = ask(port, "POST", "/login", form="username=ada&password=lovelace")
-    cookie, _, attributes = (response.getheader("Set-Cookie") or "").partition(";")
+    cookies = response.msg.get_all("Set-Cookie") or []
+    cookie, _, attributes = next((text for text in cookies if text.startswith("session=")), "").partition(";")
     max_age = re.search(r"Max-Age=(\d+)", attributes)
     assert (response.status, bool(max_age)) == (303, True), (response.status, attributes)
     key = f"SESSION:{cookie.removeprefix('session=').partition('.')[0]}"

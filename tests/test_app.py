@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urljoin
 import fakeredis
 import pytest
 import redis
-from conftest import SECRET_KEY
+from conftest import SECRET_KEY, set_cookie
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -220,6 +220,9 @@ def test_wrong_accounts_stop_the_start(accounts: Any) -> None:
     [
         ("MAX_CONTENT_LENGTH", "16k"),
         ("MAX_CONTENT_LENGTH", 0),
+        ("PROXIES", "one"),
+        ("PROXIES", True),
+        ("PROXIES", -1),
         ("PERMANENT_SESSION_LIFETIME", 0),
         ("PERMANENT_SESSION_LIFETIME", "a week"),
         ("SESSION_COOKIE_SAMESITE", "Yes"),
@@ -295,7 +298,8 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
-    for name in ("app.py", "auth.py", "owner_index.py", "redis_store.py", "templates", "static", "run-on-redis"):
+    sources = ("app.py", "auth.py", "guessing.py", "owner_index.py", "redis_store.py")
+    for name in (*sources, "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(HERE / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes
     programs.mkdir(parents=True)
@@ -307,7 +311,7 @@ def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: An
     server = connect(f"unix://{socket}")
     _, jar, page = visit(printed)
     assert "You are signed in as <strong>ada</strong>" in page
-    [cookie] = jar
+    [cookie] = [cookie for cookie in jar if cookie.name == "session"]
     assert cookie.value is not None
     assert server.keys("SESSION:*") == [f"SESSION:{cookie.value.partition('.')[0]}".encode()]
     process.terminate()
@@ -446,21 +450,21 @@ def test_ready_asks_redis(server: Any) -> None:
 
 
 def test_pages_that_need_no_session_cost_nothing(server: Any) -> None:
-    """The sign-in page, a failed attempt, errors and files send Redis no command, with a cookie either."""
+    """The sign-in page, errors and files send Redis no command, with a cookie either."""
     client = server.connect()
     web = create_app(CONFIG, client).test_client()
     sign_in(web)
     before = commands(client)
     statuses = [status(web, path) for path in ("/login", "/static/style.css", "/nowhere", "/logout")]
-    assert [*statuses, sign_in(web, password="wrong").status_code] == [200, 200, 404, 405, 401]
+    assert statuses == [200, 200, 404, 405]
     assert commands(client) == before
 
 
 def test_anonymous_visitors_leave_nothing(web: FlaskClient, client: Any) -> None:
-    """Reading pages, failing to sign in and signing out make no session and no cookie."""
+    """Reading pages and signing out make no session, no counter and no cookie."""
     for _ in range(100):
-        answers = [web.get("/"), web.get("/login"), web.get("/account"), sign_in(web, password="wrong"), sign_out(web)]
-        assert [answer.status_code for answer in answers] == [200, 200, 303, 401, 303]
+        answers = [web.get("/"), web.get("/login"), web.get("/account"), sign_out(web)]
+        assert [answer.status_code for answer in answers] == [200, 200, 303, 303]
         assert not any("Set-Cookie" in answer.headers for answer in answers)
     assert client.keys() == []
 
@@ -600,7 +604,7 @@ def test_signing_in_sets_cookie_and_record_alike(web: FlaskClient, client: Any) 
     """TTL is the cookie's Max-Age, seven days, and the cookie is out of reach for scripts and other sites."""
     answer = sign_in(web)
     assert (answer.status_code, answer.location) == (303, "/")
-    cookie = answer.headers["Set-Cookie"]
+    cookie = set_cookie(answer) or ""
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= set(cookie.split("; "))
     assert sorted(client.keys()) == [b"OWNER:SESSION:ada", key_of(web).encode()]
     assert client.ttl(key_of(web)) == 604800
@@ -609,7 +613,9 @@ def test_signing_in_sets_cookie_and_record_alike(web: FlaskClient, client: Any) 
 def test_a_secure_cookie_is_one_setting_away(client: Any) -> None:
     """SESSION_COOKIE_SECURE, for an app that is only reached by https."""
     web = create_app({**CONFIG, "SESSION_COOKIE_SECURE": True}, client).test_client()
-    assert "Secure" in sign_in(web).headers["Set-Cookie"].split("; ")
+    cookies = sign_in(web).headers.getlist("Set-Cookie")
+    assert len(cookies) == 2
+    assert all("Secure" in cookie.split("; ") for cookie in cookies)
 
 
 def test_unknown_user_and_wrong_password_get_one_answer(web: FlaskClient) -> None:
@@ -800,7 +806,6 @@ def test_what_needs_no_session_works_without_redis(outage: Outage) -> None:
     paths = ("/", "/login", "/static/style.css", "/health/live", "/nowhere", "/logout")
     assert [status(web, path) for path in paths] == [200, 200, 200, 200, 404, 405]
     assert sign_out(web).status_code == 303
-    assert sign_in(web, password="wrong").status_code == 401
 
 
 @pytest.mark.parametrize(
