@@ -16,7 +16,8 @@ one did. No step needs two keys, so a Redis Cluster will do.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -59,20 +60,23 @@ class OwnerIndex:
         self._lists = sessions.beside("OWNER")
         self._run = sessions.line.run
 
-    def add(self, owner: str, sid: str, now: float, max_age: int) -> int:
+    def add(self, owners: Iterable[str], sid: str, now: float, max_age: int) -> float:
         """List a session; returns the time until which it may be kept alive without being listed again."""
-        until = int(now) + 2 * max_age
-        self._run("EVAL", _ADD, 1, self._lists.key(owner), until + GRACE, sid, int(now))
+        until = math.inf
+        for owner in owners:
+            until = int(now) + 2 * max_age
+            self._run("EVAL", _ADD, 1, self._lists.key(owner), until + GRACE, sid, int(now))
         return until
 
-    def discard(self, owner: str, sid: str) -> None:
-        """Take a session that has ended off the list."""
-        self._run("ZREM", self._lists.key(owner), sid)
+    def discard(self, owners: Iterable[str], sid: str) -> None:
+        """Take a session that has ended off the lists."""
+        for owner in owners:
+            self._run("ZREM", self._lists.key(owner), sid)
 
-    def lists(self, owner: str, sid: str) -> bool:
+    def lists(self, owners: Iterable[str], sid: str) -> bool:
         """Whether nobody revoked the session since it was added."""
-        score = self._run("ZSCORE", self._lists.key(owner), sid)
-        return score is not None and float(score) != MARK
+        scores = [self._run("ZSCORE", self._lists.key(owner), sid) for owner in owners]
+        return all(score is not None and float(score) != MARK for score in scores)
 
     def sids(self, owner: str) -> dict[str, float]:
         """Sid -> score of all that is listed, ended or not."""

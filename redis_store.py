@@ -492,7 +492,7 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
 def born(session: Mapping[str, Any]) -> float:
     """When the session began (Unix time); 0 if it does not tell."""
     time = session.get(BORN)
-    return float(time) if isinstance(time, int | float) and 0 < time < 2**40 else 0.0
+    return float(time) if isinstance(time, int | float) and 0 < time < 2**37 else 0.0
 
 
 def stamp(session: Mapping[str, Any], time: float) -> dict[str, Any]:
@@ -910,13 +910,19 @@ class RedisSessionInterface(SessionInterface):
         if stored is not None:
             session.sid, session.moving = to, False
             return "" if not stored else to if to == sid else self._settle(app, session, _names(after))
-        # The session ended meanwhile, and stays ended; a sign-out also ends it where it was moved to.
         self._delist(session.store, _names(after), to)
-        ended = (afresh or kind == "logout") and self._end_moved(session.store, sid)
+        return self._come_late(app, session, kind, base, mine)
+
+    def _come_late(
+        self, app: Flask, session: RedisSession, kind: str, base: dict[str, Any], mine: dict[str, Any]
+    ) -> str | None:
+        """The session ended meanwhile, and stays ended. A sign-out also ends it where it was moved to."""
+        leaves = kind == "logout" or (kind == "login" and session.cleared)
+        ended = leaves and self._end_moved(session.store, session.sid)
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
         if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
             own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
-            return self._create(app, session, mine if afresh else {key: mine[key] for key in own})
+            return self._create(app, session, mine if session.cleared else {key: mine[key] for key in own})
         if ended:
             return ""
         log.warning("a session ended while a request was changing it; the changes are dropped: %r", sorted(changed))
@@ -935,14 +941,13 @@ class RedisSessionInterface(SessionInterface):
         end = session.born + self.get_absolute_max_age(app) if session.born else math.inf
         session.max_age = max(1, int(min(idle, end - time)))
         if sid != session.sid or time + session.max_age > session.horizon:
-            index = OwnerIndex(session.store)
-            session.horizon = min([end, *(index.add(owner, sid, time, idle) for owner in owners)])
+            session.horizon = min(end, OwnerIndex(session.store).add(owners, sid, time, idle))
         return session.max_age
 
     def _settle(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
         """Once the record is there: has somebody revoked it meanwhile, and does the owner have too many sessions?"""
         index, sid = OwnerIndex(session.store), session.sid
-        if not all(index.lists(owner, sid) for owner in owners):
+        if not index.lists(owners, sid):
             session.store.destroy(sid)
             log.warning("a session was revoked while it began")
             return None
@@ -956,8 +961,7 @@ class RedisSessionInterface(SessionInterface):
 
     def _delist(self, store: RedisStore, owners: set[str], sid: str) -> None:
         try:
-            for owner in owners:
-                OwnerIndex(store).discard(owner, sid)
+            OwnerIndex(store).discard(owners, sid)
         except StoreUnavailable as error:  # the list is tidied by itself; what counts is that the session has ended
             log.warning("%s", error)
 
@@ -1020,7 +1024,7 @@ class RedisSessionInterface(SessionInterface):
                     SessionInfo(
                         sid,
                         datetime.fromtimestamp(start, UTC) if start else None,
-                        None if capped else datetime.fromtimestamp(time + ttl - idle, UTC),
+                        None if capped else datetime.fromtimestamp(time - max(0, idle - ttl), UTC),
                         {key: value for key, value in session.items() if key != BORN},
                     )
                 )
