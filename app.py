@@ -18,7 +18,6 @@ import fakeredis
 from flask import Flask, Response, abort, current_app, render_template, request, session
 from flask.logging import default_handler
 from flask.typing import ResponseReturnValue
-from redis import Redis
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
@@ -129,14 +128,15 @@ def embed_redis(app: Flask) -> Any:
     return fakeredis.FakeRedis()
 
 
-def connect_redis(url: str) -> Redis:
+def connect_redis(url: str) -> Any:
     """A client for ``REDIS_URL``, not connected yet. ValueError: it is none."""
     try:
         return connect(url)
     except (AttributeError, TypeError, ValueError):
         raise ValueError(
             "REDIS_URL (not shown: it may hold a password) is not understood; expected "
-            "redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path/to/socket[?db=0]"
+            "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path/to/socket[?db=0], "
+            "redis+sentinel://host[:port],…/service[/db] or redis+cluster://host[:port],…"
         ) from None  # the client's own message quotes parts of the URL
 
 

@@ -46,6 +46,7 @@ from flask.sessions import SecureCookieSession, SessionInterface
 from itsdangerous import BadSignature, TimestampSigner
 from redis import BlockingConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 from redis.retry import Retry
 from werkzeug.exceptions import ServiceUnavailable
@@ -78,6 +79,9 @@ SID = re.compile(r"[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: What `connect` takes, roughly: redis-py itself would read a wrong database as 0.
 URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
+#: The same for several servers: scheme, kind, user and password, hosts, a Sentinel's service, the rest.
+SERVERS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?]*@)?([^/?@]+)(?:/([\w.-]+))?((?:/\d*)?(?:\?.*)?)")
+
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
 #: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
 SIGNED_COOKIE = re.compile(rf"({SID.pattern})\.([pb])(\d{{0,11}})\.[A-Za-z0-9_-]{{1,11}}\.[A-Za-z0-9_-]{{43}}")
@@ -97,12 +101,20 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
     description = "The session store cannot be reached."
 
 
-def connect(url: str, **options: Any) -> Redis:
+def connect(url: str, **options: Any) -> Any:
     """A Redis client with every timeout, retry and pool limit set on purpose. Connects on first use, not now.
 
-    `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` (TLS, certificate checked) or
-    ``unix:///path/to/socket[?db=0]``. `options`, and options in the URL's query string, go to redis-py's pool and win
-    over what is set here. ValueError: it is none of these; the message does not show it, nor a password in it.
+    `url` is ``redis://[[user]:password@]host[:port][/db]`` or ``unix:///path/to/socket[?db=0]``. Several servers::
+
+        redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db]
+        redis+cluster://[[user]:password@]host[:port][,host[:port]...]
+
+    ``rediss`` instead of ``redis`` is TLS, with the certificate checked. The hosts are the sentinels, who are asked for
+    the master of the service, or some servers of the Cluster, who know the others. User and password are for Redis;
+    the sentinels' own are the options ``sentinel_username`` and ``sentinel_password``.
+
+    Options in the URL's query string go to redis-py's pools and win over what is set here, `options` over both.
+    ValueError: the URL is none of these; the message does not show it, nor a password in it.
 
     redis-py's own defaults let one command wait for a minute. It would also repeat commands whose answer was lost,
     which is wrong for GETDEL and SET NX: `RedisStore` repeats those that it may. And its protocol 3 turns off the
@@ -116,15 +128,29 @@ def connect(url: str, **options: Any) -> Redis:
         "max_connections": MAX_CONNECTIONS,
         "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
     }
+    kind = hosts = service = ""
     try:
-        if URL.fullmatch(url):
-            pool = BlockingConnectionPool.from_url(url, **settings | options)
+        if match := SERVERS.fullmatch(url):
+            scheme, kind, user, hosts, service, rest = match.groups("")
+            url = f"{scheme}://{user}{rest}"
+        if URL.fullmatch(url) and bool(service) == (kind == "sentinel"):
+            settings |= parse_url(url) | options
+            login = {name: settings.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+            pool = BlockingConnectionPool(**settings)
             pool.connection_class(**pool.connection_kwargs)  # an unknown option would show with the first command only
+            if kind:
+                import redis_servers  # here: with one server, this file needs no other
+
+                servers = hosts.split(",")
+                if kind == "cluster":
+                    return redis_servers.Cluster(servers, settings)
+                pool = redis_servers.make_sentinel_pool(service, servers, settings, login)
             return Redis(connection_pool=pool)
     except (TypeError, ValueError):
         pass  # its message may quote the password
     raise ValueError(
-        "expected redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path, and known options"
+        "expected redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path, redis+sentinel://…/service or "
+        "redis+cluster://…, and known options"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,10 @@ from itsdangerous import TimestampSigner
 from redis_store import BORN, RedisSessionInterface, RedisStore, connect, load_record
 
 SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
+
+#: What the README lets the app's own Redis user do, as ACL rules: patterns of keys (~) and commands (+).
+ACL = re.findall(r"^ACL SETUSER .*", (Path(__file__).parent.parent / "README.md").read_text(), re.M)
+PERMISSIONS = re.findall(r"[~+]\S+", ACL[0])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,12 +65,18 @@ class RedisServer:
                 return
             except redis.RedisError:
                 time.sleep(0.005)  # it is ready within a few of these
+        self.stop()
         raise RuntimeError("redis-server did not start")
 
     def connect(self, **options: Any) -> redis.Redis:
         """A client whose connections are closed when the test is over."""
         self.clients.append(connect(self.url, **options))
         return self.clients[-1]
+
+    def log_in(self, *rules: str, **options: Any) -> redis.Redis:
+        """A client that may do what these rules of Redis's ACL say, and nothing else."""
+        self.connect().execute_command("ACL SETUSER", "app", "reset", "on", ">password", *rules)
+        return self.connect(username="app", password="password", **options)
 
     def disconnect(self) -> None:
         while self.clients:
@@ -130,16 +141,24 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def store(client: Any) -> RedisStore:
-    return RedisStore(client)
+def least(request: pytest.FixtureRequest, client: Any) -> Any:
+    """The same Redis as `client`; on a server, the code under test may do there only what the README grants it."""
+    if isinstance(client, fakeredis.FakeRedis):
+        return client
+    return request.getfixturevalue("server").log_in(*PERMISSIONS)
 
 
 @pytest.fixture
-def app(client: Any) -> Flask:
+def store(least: Any) -> RedisStore:
+    return RedisStore(least)
+
+
+@pytest.fixture
+def app(least: Any) -> Flask:
     """A Flask app with the two lines, and no view yet."""
     app = Flask("app")
     app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
-    app.session_interface = RedisSessionInterface(client)
+    app.session_interface = RedisSessionInterface(least)
     return app
 
 

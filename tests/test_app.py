@@ -43,9 +43,9 @@ CONFIG = {
 
 
 @pytest.fixture
-def app(client: Any) -> Flask:
+def app(least: Any) -> Flask:
     """The app itself, on both backends."""
-    return create_app(CONFIG, client)
+    return create_app(CONFIG, least)
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
-    sources = ("app.py", "auth.py", "guessing.py", "owner_index.py", "redis_store.py")
+    sources = ("app.py", "auth.py", "guessing.py", "owner_index.py", "redis_servers.py", "redis_store.py")
     for name in (*sources, "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(HERE / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes

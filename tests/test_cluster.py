@@ -8,14 +8,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from conftest import SECRET_KEY, content, route, sid_of
+from conftest import PERMISSIONS, SECRET_KEY, content, route, sid_of
 from flask import Flask, session
+from topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
-from redis_store import RedisSessionInterface, RedisStore
+from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,134 @@ def test_a_move_leaves_nothing_of_what_was_destroyed_meanwhile(cluster: Any) -> 
 
     assert store.update(sid, change, to="new") is None
     assert cluster.keys() == []
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterGroup]:
+    """Three servers, each with a third of the slots."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs a redis-server on the PATH")
+    with running(ClusterGroup(tmp_path_factory.mktemp("cluster"))) as group:
+        yield group
+
+
+@pytest.fixture
+def store(group: ClusterGroup) -> Iterator[RedisStore]:
+    """A store of its own for each test, when all is well again."""
+    for server in group.servers:
+        server.thaw()
+    wait_until(lambda: all(group.is_ready(server) for server in group.servers))
+    store = RedisStore(connect(group.url))
+    wait_until(lambda: store.client.ping())
+    yield store
+    store.client.close()
+
+
+def test_a_session_lives_on_three_servers(store: RedisStore) -> None:
+    """Written, read, moved and ended, wherever its sids belong."""
+    assert isinstance(store.client, redis.RedisCluster)
+    for _ in range(10):
+        live(store.client)
+
+
+def test_every_verb_works_between_two_servers(group: ClusterGroup, store: RedisStore) -> None:
+    """Moves too, there and back."""
+    here, there, _ = (group.get_key_of(server) for server in group.servers)
+    store.set({"n": 1}, here)
+    assert store.touch(here)
+    assert not store.add(here, {})
+    assert store.update(here, lambda session: {"n": 2}, to=there) == {"n": 2}
+    assert store.get(here) is None
+    assert store.update(there, lambda session: {"n": 3}, to=here) == {"n": 3}
+    assert store.take(here) == {"n": 3}
+    assert not store.destroy(there)
+
+
+def test_a_slot_that_moves_is_followed(group: ClusterGroup, store: RedisStore) -> None:
+    """While it is on its way (ASK), and when it has arrived (MOVED)."""
+    source, target, _ = group.servers
+    sid = group.get_key_of(source)
+    key = store.key(sid)
+    slot = group.ask(source, "CLUSTER KEYSLOT", key)
+    from_, to = (group.ask(server, "CLUSTER MYID").decode() for server in (source, target))
+    store.set({"n": 1}, sid)
+    group.ask(target, "CLUSTER SETSLOT", slot, "IMPORTING", from_)
+    group.ask(source, "CLUSTER SETSLOT", slot, "MIGRATING", to)
+    group.ask(source, "MIGRATE", HOST, target.port, key, 0, 5000)
+    assert store.get(sid) == {"n": 1}
+    assert store.update(sid, lambda session: {"n": 2}) == {"n": 2}
+    for server in (target, source):
+        group.ask(server, "CLUSTER SETSLOT", slot, "NODE", to)
+    assert store.update(sid, lambda session: {"n": 3}) == {"n": 3}
+    assert store.get(sid) == {"n": 3}
+    assert store.destroy(sid)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_frozen_servers_cost_less_than_a_second(group: ClusterGroup, store: RedisStore, lost: int) -> None:
+    """Each command, of all threads, also the first one of a client; sessions on another server can be used.
+
+    The first one waits for up to three answers. Here each for less than by default: a busy machine takes its time, too.
+    """
+    sids = [group.get_key_of(server) for server in group.servers]
+    for sid in sids:
+        store.set({"n": 1}, sid)
+    fresh = RedisStore(connect(group.url, timeout=0.15, socket_timeout=0.15))
+    for server in group.servers[:lost]:
+        server.freeze()
+    for each in (store, store, fresh, fresh):
+        assert at_once(lambda each=each: each.get(sids[0])) < 1  # type: ignore[misc]
+        with pytest.raises(StoreUnavailable):
+            each.get(sids[0])
+    if lost < 3:
+        assert store.get(sids[2]) == {"n": 1}
+    for server in group.servers:
+        server.thaw()
+    assert store.get(sids[0]) == {"n": 1}
+    wait_until(lambda: fresh.client.ping())
+    assert fresh.get(sids[0]) == {"n": 1}
+
+
+def test_the_first_server_that_is_asked_may_be_lost(group: ClusterGroup, store: RedisStore) -> None:
+    """Of the servers in the URL two are asked, and any other will know."""
+    sid = group.get_key_of(group.servers[2])
+    store.set({"n": 1}, sid)
+    (unused,) = free_ports(1)
+    for _ in range(10):
+        url = f"redis+cluster://{HOST}:{unused},{HOST}:{group.servers[2].port}"
+        fresh = RedisStore(connect(url, timeout=5))
+        assert fresh.get(sid) == {"n": 1}
+        fresh.client.close()
+
+
+def test_no_cluster_yet_costs_next_to_nothing(tmp_path: Path) -> None:
+    """The app starts without it; when it is there, it is found."""
+    group = ClusterGroup(tmp_path, masters=1)
+    store = RedisStore(connect(group.url))
+    assert at_once(lambda: store.get("x")) < 0.5
+    with pytest.raises(StoreUnavailable, match="GET failed with RedisClusterException"):
+        store.get("x")
+    with running(group):
+        wait_until(lambda: store.client.ping())
+        live(store.client)
+        store.client.close()
+
+
+def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
+    """As with any other client of connect()."""
+    store = RedisStore(connect(group.url, max_connections=1, timeout=5))
+    sid = group.get_key_of(group.servers[0])
+    store.set({"n": 1}, sid)
+    found: list[Any] = []
+    at_once(lambda: found.extend(store.get(sid) for _ in range(20)))
+    assert found == 400 * [{"n": 1}]
+    store.client.close()
+
+
+def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -> None:
+    """As the README says."""
+    for server in group.servers:
+        group.ask(server, "ACL SETUSER", "app", "on", ">password", *PERMISSIONS, "+command", "+cluster|slots")
+    client = connect(group.url.replace("://", "://app:password@"), timeout=5)
+    live(client)
+    client.close()

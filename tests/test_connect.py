@@ -12,10 +12,13 @@ from redis import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnect
 from redis_store import MAX_CONNECTIONS, SOCKET_TIMEOUT, RedisStore, StoreUnavailable, connect
 
 GOOD = ["redis://", "redis://h", "redis://:p@[::1]:1/", "rediss://u:p@h/0?socket_timeout=1", "unix://u@/a/b?db=2"]
+GOOD += ["redis+sentinel://h/s", "rediss+sentinel://u:p@[::1]:1,h/my-service/2?sentinel_password=p&socket_timeout=1"]
+GOOD += ["redis+cluster://h", "rediss+cluster://u:p@[::1]:1,[::2],h?ssl_ca_certs=/a/b&db=0"]
 URLS = ["redis://localhost:1/3", "rediss://user:password@localhost:1/3", "unix:///nowhere.sock?db=3"]
+SENTINEL = "rediss+sentinel://user:p%40ss@[::1],b:1/service/3?ssl_ca_certs=/ca&sentinel_password=x%2Fy"
 
 
-@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("url", [*URLS, SENTINEL])
 def test_every_limit_is_set_on_purpose(url: str) -> None:
     """Timeouts, retries, protocol and pool, whatever the scheme; nothing connects yet."""
     pool = connect(url).connection_pool
@@ -26,13 +29,13 @@ def test_every_limit_is_set_on_purpose(url: str) -> None:
     assert int(connection.protocol) == 2
     assert pool.max_connections == MAX_CONNECTIONS
     assert connection.db == 3
-    assert not pool.maint_notifications_enabled()
+    assert not hasattr(pool, "maint_notifications_enabled") or not pool.maint_notifications_enabled()
 
 
 @pytest.mark.parametrize("url", GOOD)
 def test_every_form_of_url_is_taken(url: str) -> None:
-    """As redis-py documents them."""
-    assert connect(url).connection_pool
+    """As redis-py documents them, and those for several servers. Nothing connects, whatever the scheme."""
+    assert connect(url) is not None
 
 
 def test_the_scheme_chooses_the_connection() -> None:
@@ -44,6 +47,24 @@ def test_the_scheme_chooses_the_connection() -> None:
     assert isinstance(unix, UnixDomainSocketConnection)
 
 
+def test_the_sentinels_are_asked_as_carefully() -> None:
+    """With timeouts that add up to that of one server, over TLS too, and with a password of their own or none."""
+    pool = connect(SENTINEL).connection_pool
+    sentinels = [sentinel.connection_pool for sentinel in pool.sentinel_manager.sentinels]
+    connections = [each.make_connection() for each in sentinels]
+    assert [(each.host, each.port, each.db) for each in connections] == [("::1", 26379, 0), ("b", 1, 0)]
+    for each in connections:
+        assert each.socket_timeout == each.socket_connect_timeout == SOCKET_TIMEOUT / 2
+        assert each.retry.get_retries() == 0
+        assert (each.username, each.password, int(each.protocol)) == (None, "x/y", 2)
+    connection = pool.make_connection()
+    assert (connection.username, connection.password, connection.db) == ("user", "p@ss", 3)
+    for each in (*connections, connection):
+        assert (each.cert_reqs.name, each.check_hostname, each.ca_certs) == ("CERT_REQUIRED", True, "/ca")
+    (other,) = connect("redis+sentinel://:secret@a/s").connection_pool.sentinel_manager.sentinels
+    assert other.connection_pool.make_connection().password is None
+
+
 @pytest.mark.parametrize(
     ("url", "options"), [("redis://localhost?socket_timeout=2", {}), ("redis://localhost", {"socket_timeout": 2})]
 )
@@ -51,6 +72,11 @@ def test_what_the_caller_asks_for_wins(url: str, options: dict[str, Any]) -> Non
     """In the URL or as an argument."""
     connection: Any = connect(url, **options).connection_pool.make_connection()
     assert connection.socket_timeout == 2
+
+
+def test_an_argument_wins_over_the_url() -> None:
+    """The code of an app over its environment."""
+    assert connect("redis://localhost/1?socket_timeout=1", db=2).connection_pool.make_connection().db == 2
 
 
 @pytest.mark.parametrize(
@@ -67,6 +93,25 @@ def test_what_the_caller_asks_for_wins(url: str, options: dict[str, Any]) -> Non
         "unix://",
         "redis://localhost?socket_timeout=soon",
         "redis://localhost?no_such_option=1",
+        "redis+sentinel://localhost",
+        "redis+sentinel://localhost/",
+        "redis+sentinel:///service",
+        "redis+sentinel://localhost/service/zero",
+        "redis+sentinel://localhost/service/0/0",
+        "redis+sentinel://:hunter22/x@localhost/service",
+        "redis+sentinel://:hunter22/service",
+        "redis+sentinel://localhost,/service",
+        "redis+sentinel://localhost:port/service",
+        "redis+sentinel://localhost/service?no_such_option=1",
+        "redis+cluster://",
+        "redis+cluster://localhost/service",
+        "redis+cluster://localhost/1",
+        "redis+cluster://localhost?db=1",
+        "redis+cluster://:hunter22/x@localhost",
+        "redis+cluster://user:hunter22@localhost,other:hunter22",
+        "redis+cluster://localhost?no_such_option=1",
+        "unix+cluster:///a",
+        "redis+other://localhost",
     ],
 )
 def test_what_is_no_redis_url_is_refused_at_once(url: str) -> None:

@@ -1,0 +1,130 @@
+"""One client for several Redis servers: the master that sentinels name, or a Cluster. `redis_store.connect` makes them.
+
+Both are redis-py's own, with four defects of it mended (seen in 6.4 to 8.1): its list of sentinels loses one when two
+threads look for the master at a time; its pool of connections to a master grows with each that found none; each thread
+that loses a server of a Cluster looks for all the others, one thread after the other; and a Cluster's client connects
+when it is made, so that an app could not start without it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis import BlockingConnectionPool, Redis, RedisCluster, Sentinel, SentinelConnectionPool, SSLConnection
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.connection import parse_url
+from redis.exceptions import TimeoutError
+from redis.retry import Retry
+
+
+def make_sentinel_pool(service: str, hosts: list[str], settings: dict[str, Any], login: dict[str, Any]) -> Any:
+    """A pool for the master of `service`. `login`: user and password of the sentinels. ValueError: a wrong host."""
+    sentinels = Sentinels(hosts, settings | login | {"db": 0})
+    tls = settings.pop("connection_class", None) is SSLConnection
+    return SentinelPool(service, sentinels, ssl=tls, **settings)  # type: ignore[no-untyped-call]
+
+
+def parse_address(host: str, port: int) -> dict[str, Any]:
+    address: dict[str, Any] = {"port": port} | parse_url(f"redis://{host}")
+    if address.keys() == {"host", "port"}:
+        return address
+    raise ValueError("expected host[:port]")
+
+
+class Sentinels(Sentinel):
+    """They are asked in turn for the master; together they may take as long as one server."""
+
+    def __init__(self, hosts: list[str], settings: dict[str, Any]) -> None:
+        super().__init__([])  # type: ignore[no-untyped-call]
+        for name in ("socket_timeout", "socket_connect_timeout"):
+            settings[name] = settings[name] and settings[name] / len(hosts)
+        servers = [settings | parse_address(host, 26379) for host in hosts]
+        self.sentinels = [Redis(connection_pool=BlockingConnectionPool(**server)) for server in servers]
+
+    def discover_master(self, service_name: str) -> Any:
+        mine = copy.copy(self)  # redis-py reorders its list, and then two threads at a time can lose a sentinel from it
+        mine.sentinels = [*self.sentinels]
+        address = super(Sentinels, mine).discover_master(service_name)  # type: ignore[no-untyped-call]
+        self.sentinels = mine.sentinels
+        return address
+
+
+class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the master that the sentinels name. Callers wait for one, as in the pools of other clients."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:  # the blocking pool of redis-py 6.4 has no choice
+        for connection in self._connections if inuse_connections else filter(None, [*self.pool.queue]):
+            connection.disconnect()
+
+    def owns_connection(self, connection: Any) -> bool:
+        if (connection.host, connection.port) != self.master_address:  # redis-py would drop it, and never forget it
+            connection.disconnect()
+        return bool(BlockingConnectionPool.owns_connection(self, connection))
+
+
+class Cluster:
+    """A RedisCluster that is made with the first command: its constructor connects."""
+
+    __class__: Any = RedisCluster  # what isinstance() sees
+
+    def __init__(self, hosts: list[str], settings: dict[str, Any]) -> None:
+        if settings.pop("db", 0) != 0:
+            raise ValueError("a Cluster has only database 0")
+        self._settings, self._hosts = settings, {host: parse_address(host, 6379) for host in hosts}
+        self._client: RedisCluster | None = None
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if self._client is None:
+            start, wait = time.monotonic(), self._settings["timeout"] or threading.TIMEOUT_MAX
+            if not self._lock.acquire(timeout=wait):
+                raise TimeoutError("another thread has not found the Cluster yet")
+            try:
+                self._client = self._client or ClusterClient(self._hosts, self._settings)
+            finally:
+                self._lock.release()
+            if time.monotonic() - start > 1.5 * wait:
+                raise TimeoutError("there is no time left for the command")
+        return getattr(self._client, name)
+
+
+class ClusterClient(RedisCluster):
+    """A RedisCluster in which one thread looks where the keys of a lost server are now, and asks one other server.
+
+    In redis-py all threads do that, one after the other, and each asks all servers.
+    """
+
+    def __init__(self, hosts: dict[str, dict[str, Any]], settings: dict[str, Any]) -> None:
+        self.hosts, self.searching = hosts, threading.Lock()
+        host, *others = random.sample([*hosts], min(2, len(hosts)))
+        with self.searching:
+            super().__init__(
+                url=f"redis://{host}",  # redis-py takes a class of pools with a URL only
+                startup_nodes=[ClusterNode(**hosts[other]) for other in others],
+                connection_pool_class=functools.partial(BlockingConnectionPool, timeout=settings["timeout"]),
+                **settings | {"retry": Retry(NoBackoff(), 1)},  # here, any one server may be lost
+            )
+        self.retry = settings["retry"]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "nodes_manager":
+            value.initialize = functools.partial(self.search, value, value.initialize)
+        super().__setattr__(name, value)
+
+    def search(self, manager: Any, initialize: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        if self.searching.acquire(blocking=False):
+            try:
+                nodes = [*(ClusterNode(**host) for host in self.hosts.values()), *manager.nodes_cache.values()]
+                others = [node for node in nodes if node.name != kwargs.get("last_failed_node_name")]
+                node = random.choice(others or nodes)  # noqa: S311  # no secret
+                manager.startup_nodes = {node.name: node}
+                initialize(*args, **kwargs)
+            finally:
+                self.searching.release()

@@ -1,0 +1,61 @@
+"""The Redis user that the README tells to make: what it may do is enough, and the least."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import Any
+
+import pytest
+from conftest import ACL, PERMISSIONS, RedisServer, route
+from flask import session
+from redis.exceptions import NoPermissionError
+from werkzeug.security import generate_password_hash
+
+from app import create_app
+from redis_store import RedisStore, StoreUnavailable
+
+
+def use(client: Any) -> None:
+    """Each verb of the store and each way of the app, once."""
+    store = RedisStore(client)
+    sid = store.set({"n": 1})
+    assert store.get(sid) == {"n": 1}
+    assert store.touch(sid)
+    assert store.update(sid, lambda session: {"n": 2}) == {"n": 2}
+    assert store.update(sid, lambda session: {"n": 3}, to="to") == {"n": 3}
+    assert store.take("to") == {"n": 3}
+    assert not store.destroy(sid)
+    app = create_app({"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}, client)
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    browser = app.test_client()
+    same_site = {"Sec-Fetch-Site": "same-origin"}
+    browser.post("/login", data={"username": "ada", "password": "lovelace"}, headers=same_site)
+    for path in ("/", "/regenerate", "/health/ready"):
+        assert browser.get(path).status_code == 200, path
+    assert browser.post("/logout", headers=same_site).status_code == 303
+
+
+def test_it_is_enough(server: RedisServer) -> None:
+    """For all that the code does; and Redis takes the line as it stands."""
+    use(server.log_in(*PERMISSIONS))
+    (line,) = ACL
+    assert server.connect().execute_command(*line.split())
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS)
+def test_nothing_of_it_can_be_left_out(server: RedisServer, permission: str) -> None:
+    """Without any one of its permissions, Redis refuses what is used, and something fails."""
+    client, admin = server.log_in(*(other for other in PERMISSIONS if other != permission)), server.connect()
+    admin.acl_log_reset()
+    with pytest.raises((StoreUnavailable, AssertionError)):
+        use(client)
+    refused = {str(entry["object"]) for entry in admin.acl_log()}
+    assert any(fnmatch(name, permission[1:]) for name in refused)
+
+
+def test_other_keys_and_commands_are_refused(server: RedisServer) -> None:
+    """Those of other apps, and those that look around."""
+    client = server.log_in(*PERMISSIONS)
+    for command in ("GET OTHER:1", "SET SESSION 1", "KEYS *", "SCAN 0", "FLUSHALL", "CONFIG GET *", "ACL LIST"):
+        with pytest.raises(NoPermissionError):
+            client.execute_command(*command.split())

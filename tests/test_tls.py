@@ -1,0 +1,89 @@
+"""TLS, with an authority of our own: accepted when it is trusted and the name is right, refused otherwise."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from topology import HOST, TcpServer, live
+
+from redis_store import SOCKET_TIMEOUT, RedisStore, StoreUnavailable, connect
+
+CONFIG = """
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
+[server]
+authorityKeyIdentifier = keyid
+subjectAltName = DNS:localhost
+"""
+
+
+def make_certificates(folder: Path) -> None:
+    """An authority, and a certificate by it for "localhost"."""
+    (folder / "config").write_text(CONFIG)
+    for name, issuer in (("authority", []), ("server", ["-CA", "authority.crt", "-CAkey", "authority.key"])):
+        command = ["openssl", "req", "-x509", "-config", "config", "-extensions", name, "-subj", f"/CN={name}"]
+        command += ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.crt"]
+        subprocess.run([*command, *issuer], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServer]:
+    """A private ``redis-server`` that speaks nothing but TLS, and wants a password."""
+    if not (shutil.which("redis-server") and shutil.which("openssl")):
+        pytest.skip("needs redis-server and openssl on the PATH")
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificates(folder)
+    options = ["--save", "", "--tls-auth-clients", "no", "--requirepass", "hunter22"]
+    for name, file in (("cert", "server.crt"), ("key", "server.key"), ("ca-cert", "authority.crt")):
+        options += [f"--tls-{name}-file", str(folder / file)]
+    url = f"rediss://:hunter22@localhost:PORT/0?ssl_ca_certs={folder}/authority.crt"
+    server = TcpServer(folder, *options, url=url)
+    yield server
+    server.disconnect()
+    server.stop()
+
+
+def test_an_authority_that_is_trusted_is_accepted(server: TcpServer) -> None:
+    """With the option ``ssl_ca_certs`` in the URL a session lives as it does elsewhere."""
+    live(server.connect())
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "reason"),
+    [
+        (r"\?.*", "", "certificate verify failed"),  # the authorities of this machine do not know ours
+        ("localhost", HOST, "certificate verify failed: IP address mismatch"),
+        (r"rediss(.*)\?.*", r"redis\1", "failed with ConnectionError"),  # no TLS
+        ("hunter22", "hunter23", "failed with AuthenticationError"),
+    ],
+)
+def test_anything_else_is_refused(server: TcpServer, part: str, other: str, reason: str) -> None:
+    """Within a second, and without a word about the password."""
+    store = RedisStore(connect(re.sub(part, other, server.url)))
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=reason) as caught:
+        store.get("x")
+    assert time.monotonic() - start < 1
+    assert "hunter" not in str(caught.value)
+
+
+def test_a_server_that_never_shakes_hands_costs_one_timeout() -> None:
+    """It accepts the connection, and says nothing."""
+    with socket.create_server((HOST, 0)) as silent:
+        store = RedisStore(connect(f"rediss://{HOST}:{silent.getsockname()[1]}"))
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="GET failed with TimeoutError"):
+            store.get("x")
+        assert SOCKET_TIMEOUT <= time.monotonic() - start < 1
