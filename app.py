@@ -23,6 +23,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
 
 import auth
+import cli
 from guessing import Guessing
 from redis_store import (
     RETRY_AFTER,
@@ -79,6 +80,7 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     app.add_url_rule("/", view_func=home)
     app.add_url_rule("/health/live", view_func=live)
     app.add_url_rule("/health/ready", view_func=ready)
+    app.cli.add_command(cli.sessions)
     return app
 
 

@@ -7,20 +7,40 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
-from flask import Blueprint, abort, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from werkzeug.security import check_password_hash, generate_password_hash
 
 MAX_INPUT = 1000  # characters, of a user name and of a password
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 #: What werkzeug's generate_password_hash makes: method, salt, digest.
 PASSWORD_HASH = re.compile(r"([^$]+)\$[^$]+\$[0-9a-f]+")
 
 #: A path on this site. "//host" is another site; browsers take a backslash for a slash, and drop tabs and newlines.
 LOCAL_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f]*")
+
+#: What tells browsers and systems apart, in this order: most browsers claim to be several others as well.
+BROWSERS = {
+    "Firefox": "Firefox/|FxiOS/",
+    "Edge": "Edg[A-Z]*/|EdgiOS/",
+    "Opera": "OPR/",
+    "Samsung Internet": "SamsungBrowser/",
+    "Chrome": "Chrome/|CriOS/",
+    "Safari": "Safari/",
+}
+SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Android": "Android",
+    "Windows": "Windows",
+    "macOS": "Macintosh",
+    "ChromeOS": "CrOS",
+    "Linux": "Linux",
+}
 
 P = ParamSpec("P")
 blueprint = Blueprint("auth", __name__)
@@ -64,7 +84,9 @@ def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
     def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         if get_user() is None:
             here = request.full_path if request.query_string else request.path
-            return redirect(url_for("auth.login", next=request.script_root + here), 303)
+            # Back to a page, that is: a form would have to be sent again.
+            target = request.script_root + here if request.method in ("GET", "HEAD") else None
+            return redirect(url_for("auth.login", next=target), 303)
         return view(*args, **kwargs)
 
     return guarded
@@ -88,6 +110,7 @@ def login() -> ResponseReturnValue:
             session.clear()
             session["user_id"] = username
             session["signed_in_at"] = datetime.now(UTC)
+            session["browser"] = name_browser(request.user_agent.string)
             session.regenerate()  # type: ignore[attr-defined]  # of RedisSession: a new sid, for the same user too
             response = redirect(target or url_for("home"), 303)
             guessing.remember(response, username)
@@ -111,6 +134,66 @@ def account() -> ResponseReturnValue:
     """Who is signed in, and since when."""
     since = session.get("signed_in_at")
     return render_template("account.html", user=get_user(), since=since if isinstance(since, datetime) else None)
+
+
+@blueprint.get("/sessions")
+@login_required
+def devices() -> ResponseReturnValue:
+    """The user's sessions: this one first, then the latest used."""
+    infos = sorted(get_sessions(), key=lambda info: (info.sid == get_sid(), info.refreshed or NEVER), reverse=True)
+    return render_template("sessions.html", infos=infos, this=get_sid())
+
+
+@blueprint.post("/sessions/end")
+@login_required
+def end_session() -> ResponseReturnValue:
+    """End the user's session that ``handle`` names, if there is one. 303 to the list; for this one, as `logout`."""
+    handle = request.form.get("handle", "")
+    for info in get_sessions():
+        if info.handle == handle:
+            if info.sid == get_sid():
+                return logout()
+            get_interface().end(info.sid)
+    flash("That session has ended.")
+    return redirect(url_for("auth.devices"), 303)
+
+
+@blueprint.post("/sessions/end-others")
+@login_required
+def end_other_sessions() -> ResponseReturnValue:
+    """End all sessions of the user but this one. 303 to the list."""
+    number = get_interface().revoke(get_user(), keep=get_sid())
+    flash("One other session has ended." if number == 1 else f"{number or 'No'} other sessions have ended.")
+    return redirect(url_for("auth.devices"), 303)
+
+
+# The interface is asked for what it can do; whatever else lists and ends sessions by these names would do as well.
+
+
+def get_interface() -> Any:
+    """What knows all sessions of a user, not only that of this request."""
+    return current_app.session_interface
+
+
+def get_sid() -> str:
+    """The sid of this request's session."""
+    return str(session.sid)  # type: ignore[attr-defined]  # of RedisSession
+
+
+def get_sessions() -> list[Any]:
+    """The sessions of who is signed in."""
+    return list(get_interface().sessions_of(get_user()))
+
+
+def name_browser(user_agent: str) -> str:
+    """A short name for people, as "Firefox on Linux", made of the header ``User-Agent``. Good for no decision."""
+    system = next((name for name, sign in SYSTEMS.items() if re.search(sign, user_agent)), "")
+    for name, sign in BROWSERS.items():
+        if re.search(sign, user_agent):
+            return f"{name} on {system}" if system else name
+    # Any other program: the product that it calls itself, as "curl" of "curl/8.5.0". Nothing but what is printable.
+    product = re.match(r"[!-.0-~]{1,40}", user_agent)
+    return product[0] if product else "Unknown browser"
 
 
 def fits(username: str, password: str) -> bool:

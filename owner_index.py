@@ -39,17 +39,25 @@ redis.call('EXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORE
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """A session as its owner may see it: on a page of devices, say. `sid` opens it; to show, there is `handle`."""
+    """A session seen from outside: for a page of devices, say. `sid` opens it; to show, there is `handle`."""
 
     sid: str = field(repr=False)
-    created: datetime | None  #: when the owner signed in; None: not by an app with this interface
+    owners: list[str]  #: none: it is anonymous
+    created: datetime | None  #: when it began, or its owner signed in; None: the record does not tell
     refreshed: datetime | None  #: when its TTL was last set; None: the absolute limit hides it
-    session: dict[str, Any]  #: what the app keeps in it
+    ttl: int  #: seconds; -1: it has none, which should not be
+    size: int  #: bytes of the record
+    session: dict[str, Any] | None  #: what the app keeps in it; None: the record is malformed
 
     @property
     def handle(self) -> str:
-        """Names the session in pages, forms and logs, and opens nothing: 16 digits of the SHA-256 of its sid."""
-        return hashlib.sha256(self.sid.encode()).hexdigest()[:16]
+        """Names the session in pages, forms and logs, and opens nothing."""
+        return make_handle(self.sid)
+
+
+def make_handle(sid: str) -> str:
+    """16 digits of the SHA-256 of a sid."""
+    return hashlib.sha256(sid.encode()).hexdigest()[:16]
 
 
 class OwnerIndex:
@@ -57,30 +65,34 @@ class OwnerIndex:
 
     def __init__(self, sessions: RedisStore) -> None:
         self._sessions = sessions
-        self._lists = sessions.beside("OWNER")
+        self._prefix = sessions.beside("OWNER").prefix
         self._run = sessions.line.run
+
+    def key(self, owner: str) -> bytes:
+        """The name of the list's key in Redis. Bytes: JSON can keep lone surrogates, and so a name may have some."""
+        return (self._prefix + owner).encode(errors="surrogatepass")
 
     def add(self, owners: Iterable[str], sid: str, now: float, max_age: int) -> float:
         """List a session; returns the time until which it may be kept alive without being listed again."""
         until = math.inf
         for owner in owners:
             until = int(now) + 2 * max_age
-            self._run("EVAL", _ADD, 1, self._lists.key(owner), until + GRACE, sid, int(now))
+            self._run("EVAL", _ADD, 1, self.key(owner), until + GRACE, sid, int(now))
         return until
 
     def discard(self, owners: Iterable[str], sid: str) -> None:
         """Take a session that has ended off the lists."""
         for owner in owners:
-            self._run("ZREM", self._lists.key(owner), sid)
+            self._run("ZREM", self.key(owner), sid)
 
     def lists(self, owners: Iterable[str], sid: str) -> bool:
         """Whether nobody revoked the session since it was added."""
-        scores = [self._run("ZSCORE", self._lists.key(owner), sid) for owner in owners]
+        scores = [self._run("ZSCORE", self.key(owner), sid) for owner in owners]
         return all(score is not None and float(score) != MARK for score in scores)
 
     def sids(self, owner: str) -> dict[str, float]:
         """Sid -> score of all that is listed, ended or not."""
-        pairs = self._run("ZRANGE", self._lists.key(owner), 0, -1, "WITHSCORES", withscores=True)
+        pairs = self._run("ZRANGE", self.key(owner), 0, -1, "WITHSCORES", withscores=True)
         return {sid.decode(errors="replace") if isinstance(sid, bytes) else sid: score for sid, score in pairs or ()}
 
     def read(self, owner: str, now: float, max_age: int) -> list[tuple[str, bytes, int]]:
@@ -90,7 +102,7 @@ class OwnerIndex:
         # Not what was added within the last minute: it may be a login whose record is still to come.
         gone = [sid for sid, (record, _) in found if record is None and scores[sid] < int(now) + 2 * max_age]
         for batch in batches(gone):
-            self._run("ZREM", self._lists.key(owner), *batch)
+            self._run("ZREM", self.key(owner), *batch)
         return [(sid, record, ttl) for sid, (record, ttl) in found if record is not None]
 
     def revoke(self, owner: str, sids: list[str], end: Callable[[list[str]], int]) -> int:
@@ -98,9 +110,9 @@ class OwnerIndex:
         ended = 0
         for batch in batches(sids):
             marks = [word for sid in batch for word in (MARK, sid)]
-            self._run("ZADD", self._lists.key(owner), "XX", *marks)
+            self._run("ZADD", self.key(owner), "XX", *marks)
             ended += end(batch)
-            self._run("ZREM", self._lists.key(owner), *batch)
+            self._run("ZREM", self.key(owner), *batch)
         return ended
 
 

@@ -970,20 +970,20 @@ class RedisSessionInterface(SessionInterface):
             session.horizon = min(end, OwnerIndex(session.store).add(owners, sid, time, idle))
         return session.max_age
 
-    def _settle(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
+    def _settle(self, app: Flask, session: RedisSession, owners: set[str]) -> str:
         """Once the record is there: has somebody revoked it meanwhile, and does the owner have too many sessions?"""
         index, sid = OwnerIndex(session.store), session.sid
-        if not index.lists(owners, sid):
+        listed, ended = index.lists(owners, sid), []
+        if not listed:
             session.store.destroy(sid)
-            log.warning("a session was revoked while it began")
-            return None
-        ended = []
-        if most := app.config["SESSION_MAX_PER_OWNER"]:
+        elif most := app.config["SESSION_MAX_PER_OWNER"]:
             for owner in owners:
                 oldest = [info.sid for info in self._sessions_of(app, session.store, owner)[:-most]]
                 index.revoke(owner, oldest, lambda sids: self._end_all(session.store, sids))
                 ended += oldest
-        return None if sid in ended else sid
+        if not listed or sid in ended:
+            raise StoreUnavailable("a session was revoked while it began, or its owner's list was lost")
+        return sid
 
     def _delist(self, store: RedisStore, owners: set[str], sid: str) -> None:
         try:
@@ -1038,22 +1038,27 @@ class RedisSessionInterface(SessionInterface):
         self._delist(self.store, owners, sid)
         return ended
 
-    def _sessions_of(self, app: Flask, store: RedisStore, owner: str) -> list[SessionInfo]:
+    def describe(self, app: Flask, sid: str, record: bytes | None, ttl: int) -> SessionInfo | None:
+        """What `RedisStore.read_many` found of a session. None: it has ended, maybe by the absolute limit."""
         idle, limit, time = self.get_max_age(app), self.get_absolute_max_age(app), now()
-        infos = []
-        for sid, record, ttl in OwnerIndex(store).read(owner, time, idle):
-            session = load_record(record) or {}
-            start = born(session)
-            if owner in _names(self._owners(app, session)) and not 0 < start < time - limit:
-                capped = start > 0 and ttl > start + limit - time - 2  # then EX was not the idle limit
-                infos.append(
-                    SessionInfo(
-                        sid,
-                        datetime.fromtimestamp(start, UTC) if start else None,
-                        None if capped else datetime.fromtimestamp(time - max(0, idle - ttl), UTC),
-                        {key: value for key, value in session.items() if key != BORN},
-                    )
-                )
+        session = load_record(record)
+        start = born(session or {})
+        if ttl == -2 or 0 < start < time - limit:
+            return None
+        capped = ttl < 0 or (start > 0 and ttl > start + limit - time - 2)  # EX was not the idle limit
+        return SessionInfo(
+            sid,
+            sorted(_names(self._owners(app, session))),
+            datetime.fromtimestamp(start, UTC) if start else None,
+            None if capped else datetime.fromtimestamp(time - max(0, idle - ttl), UTC),
+            ttl,
+            len(record or b""),
+            None if session is None else {key: value for key, value in session.items() if key != BORN},
+        )
+
+    def _sessions_of(self, app: Flask, store: RedisStore, owner: str) -> list[SessionInfo]:
+        found = [self.describe(app, *each) for each in OwnerIndex(store).read(owner, now(), self.get_max_age(app))]
+        infos = [info for info in found if info and owner in info.owners]
         return sorted(infos, key=lambda info: (info.created is not None, info.created, info.sid))
 
     def _end_all(self, store: RedisStore, sids: list[str]) -> int:

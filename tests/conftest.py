@@ -209,12 +209,15 @@ def content(client: Any) -> dict[str, Any]:
     return session
 
 
+def interface_of(app: Flask) -> RedisSessionInterface:
+    assert isinstance(app.session_interface, RedisSessionInterface)
+    return app.session_interface
+
+
 def sign(app: Flask, sid: str, *, permanent: bool = True) -> str:
     """A good cookie for any sid."""
-    interface = app.session_interface
-    assert isinstance(interface, RedisSessionInterface)
-    interface.check(app)
-    return interface.make_cookie(app, sid, permanent)
+    interface_of(app).check(app)
+    return interface_of(app).make_cookie(app, sid, permanent)
 
 
 def route(app: Flask, path: str, view: Callable[[], Any]) -> None:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, Clock, RedisServer, route, set_cookie, sid_of
+from conftest import SECRET_KEY, Clock, RedisServer, interface_of, route, set_cookie, sid_of
 from flask import Flask, request, session
 from flask.testing import FlaskClient
 from turns import Turns, orders
 
+from owner_index import OwnerIndex
 from redis_store import RedisSessionInterface, SessionInfo
 
 IDLE = 31 * 24 * 3600  # Flask's default, in seconds
@@ -34,11 +35,6 @@ def add_views(app: Flask) -> None:
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
     route(app, "/write", lambda: session.update(n=session.get("n", 0) + 1))
     route(app, "/user", lambda: str(session.get("user_id")))
-
-
-def interface_of(app: Flask) -> RedisSessionInterface:
-    assert isinstance(app.session_interface, RedisSessionInterface)
-    return app.session_interface
 
 
 def sessions_of(app: Flask, owner: object = "ada") -> list[SessionInfo]:
@@ -378,6 +374,23 @@ def test_a_revoke_without_its_mark_would_lose_the_race(
         if live(client) != {info.sid for info in sessions_of(app)}:
             return
     pytest.fail("no order lost")
+
+
+@pytest.mark.parametrize("path", ["/login", "/regenerate"])
+def test_a_sign_in_whose_list_is_lost_meanwhile_says_so(
+    app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Evicted, say: nobody could revoke the session, so there is none, and the answer is a 503 without a cookie."""
+    browser = app.test_client() if path == "/login" else signed_in(app)
+    lists = OwnerIndex.lists
+
+    def lose(index: OwnerIndex, *args: Any) -> bool:
+        client.delete("OWNER:SESSION:ada")
+        return lists(index, *args)
+
+    monkeypatch.setattr(OwnerIndex, "lists", lose)
+    response = browser.get(path)
+    assert (response.status_code, set_cookie(response), live(client)) == (503, None, set())
 
 
 # How many ---------------------------------------------------------------------------------------------------------

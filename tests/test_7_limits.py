@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import Clock, route, set_cookie, sid_of
+from conftest import Clock, interface_of, route, set_cookie, sid_of
 from flask import Flask, session
 from flask.testing import FlaskClient
 
-from redis_store import BORN, RedisSessionInterface, stamp
+from redis_store import BORN, stamp
 
 IDLE, LIMIT = 1000, 2500  # seconds
 
@@ -172,8 +172,7 @@ def test_a_cookie_past_the_limit_costs_no_command(app: Flask, client: Any, clock
     """It tells by itself; refused to the second, like one past its age."""
     browser = app.test_client()
     browser.get("/start")
-    interface = app.session_interface
-    assert isinstance(interface, RedisSessionInterface)
+    interface = interface_of(app)
     value = interface.make_cookie(app, sid_of(client), True, time.time() + 500)
     for offset, sid in ((499, sid_of(client)), (501, "")):
         clock.offset = offset

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 import pytest
-from conftest import ACL, PERMISSIONS, RedisServer, route
+from conftest import ACL, PERMISSIONS, RedisServer, interface_of, route
 from flask import session
 from redis.exceptions import NoPermissionError
 from werkzeug.security import generate_password_hash
@@ -29,9 +29,13 @@ def use(client: Any) -> None:
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
     browser = app.test_client()
     same_site = {"Sec-Fetch-Site": "same-origin"}
-    browser.post("/login", data={"username": "ada", "password": "lovelace"}, headers=same_site)
+    login = browser.post("/login", data={"username": "ada", "password": "lovelace"}, headers=same_site)
+    assert login.status_code == 303
     for path in ("/", "/regenerate", "/health/ready"):
         assert browser.get(path).status_code == 200, path
+    with app.app_context():
+        assert len(interface_of(app).sessions_of("ada")) == 1
+        assert interface_of(app).revoke("ada") == 1
     assert browser.post("/logout", headers=same_site).status_code == 303
 
 

@@ -9,7 +9,7 @@ import time
 import traceback
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -27,7 +27,7 @@ from werkzeug.test import TestResponse
 
 import app as app_module
 from app import create_app
-from auth import MAX_INPUT
+from auth import MAX_INPUT, name_browser
 from redis_store import connect
 
 HERE = Path(__file__).parent.parent
@@ -60,6 +60,14 @@ def sign_in(web: FlaskClient, username: str = "ada", password: str = "lovelace",
 
 def sign_out(web: FlaskClient) -> TestResponse:
     return web.post("/logout", headers=OURS)
+
+
+def end(web: FlaskClient, handle: str) -> TestResponse:
+    return web.post("/sessions/end", data={"handle": handle}, headers=OURS)
+
+
+def end_others(web: FlaskClient) -> TestResponse:
+    return web.post("/sessions/end-others", headers=OURS)
 
 
 def status(web: FlaskClient, path: str) -> int:
@@ -298,7 +306,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
-    sources = ("app.py", "auth.py", "guessing.py", "owner_index.py", "redis_servers.py", "redis_store.py")
+    sources = ("app.py", "auth.py", "cli.py", "guessing.py", "owner_index.py", "redis_servers.py", "redis_store.py")
     for name in (*sources, "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(HERE / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes
@@ -337,7 +345,7 @@ def test_the_home_page_shows_both_sides(web: FlaskClient, client: Any) -> None:
 def test_no_page_shows_the_whole_sid(web: FlaskClient) -> None:
     """Otherwise a script in a page could read what HttpOnly hides from it."""
     sign_in(web)
-    for path in ("/", "/account", "/login", "/nowhere"):
+    for path in ("/", "/account", "/sessions", "/login", "/nowhere"):
         page = web.get(path).text
         assert "</html>" in page
         assert sid_of(web)[:12] not in page
@@ -381,6 +389,7 @@ def test_no_stored_record_breaks_a_page(record: str, web: FlaskClient, client: A
     assert "signed in as" not in web.get("/").text
     assert web.get("/").status_code == 200
     assert web.get("/account").status_code == 303
+    assert web.get("/sessions").status_code == 303
 
 
 def test_a_strange_time_of_sign_in_is_not_shown(web: FlaskClient, client: Any) -> None:
@@ -400,7 +409,7 @@ def test_what_visitors_type_is_escaped(web: FlaskClient) -> None:
     assert "<b>" not in page
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/account", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/login", "/account", "/sessions", "/nowhere"])
 def test_pages_work_under_the_strict_policy(path: str, web: FlaskClient) -> None:
     """Every page has the headers; none has scripts, inline styles, or anything from another site."""
     sign_in(web)
@@ -465,6 +474,8 @@ def test_anonymous_visitors_leave_nothing(web: FlaskClient, client: Any) -> None
     for _ in range(100):
         answers = [web.get("/"), web.get("/login"), web.get("/account"), sign_out(web)]
         assert [answer.status_code for answer in answers] == [200, 200, 303, 303]
+        answers += [web.get("/sessions"), end(web, "0" * 16), end_others(web)]
+        assert [answer.location for answer in answers[4:]] == ["/login?next=/sessions", "/login", "/login"]
         assert not any("Set-Cookie" in answer.headers for answer in answers)
     assert client.keys() == []
 
@@ -481,6 +492,8 @@ def test_anonymous_visitors_leave_nothing(web: FlaskClient, client: Any) -> None
         (403, "POST", "/login", {"headers": {"Origin": "http://elsewhere.example"}}),
         (404, "GET", "/nowhere", {}),
         (405, "GET", "/logout", {}),
+        (405, "GET", "/sessions/end", {}),
+        (405, "GET", "/sessions/end-others", {}),
         (413, "POST", "/login", {"data": {"username": "a" * 20_000}, "headers": OURS}),
         (500, "GET", "/broken", {}),
     ],
@@ -555,7 +568,7 @@ def test_cross_site_requests_are_refused(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "MOVE"])
-@pytest.mark.parametrize("path", ["/", "/login", "/logout", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/login", "/logout", "/sessions/end", "/sessions/end-others", "/nowhere"])
 def test_every_unsafe_method_is_guarded(method: str, path: str, web: FlaskClient) -> None:
     """The gate comes before routing, views and sessions."""
     assert web.open(path, method=method, headers={"Origin": OTHER}).status_code == 403
@@ -775,6 +788,191 @@ def test_next_never_leaves_this_site(target: str, web: FlaskClient) -> None:
     assert sign_in(web, next=target).location == "/"
 
 
+# Devices ----------------------------------------------------------------------------------------------------------
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 Safari/537.36"
+)
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 "
+PIXEL = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+
+
+@pytest.fixture
+def browser(app: Flask) -> Callable[..., FlaskClient]:
+    """Makes browsers in which ada, or somebody else, is signed in."""
+
+    def make(username: str = "ada", password: str = "lovelace", user_agent: str = FIREFOX) -> FlaskClient:
+        web = app.test_client()
+        form = {"username": username, "password": password}
+        assert web.post("/login", data=form, headers={**OURS, "User-Agent": user_agent}).status_code == 303
+        return web
+
+    return make
+
+
+def handles(web: FlaskClient) -> list[str]:
+    """What the page calls the sessions that it lists, in its order."""
+    return re.findall(r'name="handle" value="([0-9a-f]{16})"', web.get("/sessions").text)
+
+
+def names(web: FlaskClient) -> list[str]:
+    """The browsers that the page lists, in its order."""
+    return [re.sub(r"<.*", "", name).strip() for name in re.findall(r"<h2>(.*)</h2>", web.get("/sessions").text)]
+
+
+def test_the_devices_page_lists_the_users_sessions(browser: Any) -> None:
+    """Which browser, since when, when last; nobody else's; with a button for each, and this one marked and first."""
+    browser(user_agent=CHROME)
+    web = browser()
+    browser("grace", "hopper", PIXEL)
+    page = web.get("/sessions").text
+    assert names(web) == ["Firefox on Linux", "Chrome on Windows"]
+    assert page.count("<button") == 3
+    assert re.findall(r"<h2>(.*?) <strong[^>]*>this one</strong></h2>", page) == ["Firefox on Linux"]
+    times = re.findall(r'<time datetime="([\d-]{10}T[\d:]{8}\+00:00)">[\d-]{10} [\d:]{5} UTC</time>', page)
+    assert len(times) == 4
+    assert {abs(datetime.fromisoformat(at).timestamp() - time.time()) < 60 for at in times} == {True}
+
+
+def test_the_devices_page_begins_with_the_latest_used(browser: Any, client: Any) -> None:
+    """But for this one, which is first."""
+    one, two, three = (browser(user_agent=name) for name in ("one/1", "two/2", "three/3"))
+    for web, ttl in ((one, 1000), (two, 3000), (three, 2000)):
+        client.expire(key_of(web), ttl)
+    assert names(one) == ["one", "two", "three"]
+    assert names(three) == ["three", "two", "one"]
+
+
+def test_alone_there_are_no_others_to_end(browser: Any) -> None:
+    """With one device the page has one button."""
+    assert browser().get("/sessions").text.count("<button") == 1
+
+
+def test_ending_one_ends_that_one(browser: Any) -> None:
+    """The page says so, once; the others go on."""
+    web, other, third = (browser() for _ in range(3))
+    handle = handles(other)[0]
+    answer = end(web, handle)
+    assert (answer.status_code, answer.location) == (303, "/sessions")
+    page = web.get("/sessions").text
+    assert "That session has ended." in page
+    assert handle not in page
+    assert 'role="status"' not in web.get("/sessions").text
+    assert [device.get("/account").status_code for device in (web, other, third)] == [200, 303, 200]
+
+
+def test_ending_this_one_signs_out(browser: Any, client: Any) -> None:
+    """As the button on the other pages does: the cookie goes, too, and nothing comes in its place."""
+    web, other = browser(), browser()
+    answer = end(web, handles(web)[0])
+    assert (answer.status_code, answer.location) == (303, "/")
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert client.keys("SESSION:*") == [key_of(other).encode()]
+
+
+def test_ending_the_others_keeps_this_one(browser: Any) -> None:
+    """And everybody else's."""
+    web, *others = (browser() for _ in range(3))
+    grace = browser("grace", "hopper")
+    answer = end_others(web)
+    assert (answer.status_code, answer.location) == (303, "/sessions")
+    assert "2 other sessions have ended." in web.get("/sessions").text
+    assert [device.get("/account").status_code for device in (web, *others, grace)] == [200, 303, 303, 200]
+    end_others(web)
+    assert "No other sessions have ended." in web.get("/sessions").text
+
+
+@pytest.mark.parametrize("handle", ["", "0" * 16, "*", "\x00", "é", "a" * 10_000])
+def test_an_unknown_handle_ends_nothing(handle: str, browser: Any) -> None:
+    """It may be that of a session that ended in the meantime."""
+    web, other = browser(), browser()
+    assert end(web, handle).location == "/sessions"
+    assert len(handles(other)) == 2
+
+
+def test_nobody_ends_anothers_session(browser: Any) -> None:
+    """A handle means something only to the user whose it is; a sid means nothing here."""
+    web, grace = browser(), browser("grace", "hopper")
+    for name in (handles(grace)[0], sid_of(grace)):
+        end(web, name)
+    assert grace.get("/account").status_code == 200
+
+
+def test_a_link_cannot_claim_that_a_session_ended(browser: Any) -> None:
+    """The notice is kept in the session, not in an address that anyone may send."""
+    web = browser()
+    end(web, "0" * 16)
+    assert 'role="status"' in web.get("/sessions").text
+    assert 'role="status"' not in web.get("/sessions?ended=1&_flashes=1").text
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (CHROME, "Chrome on Windows"),
+        (f"{CHROME} Edg/137.0.0.0", "Edge on Windows"),
+        (f"{CHROME} OPR/121.0.0.0", "Opera on Windows"),
+        (f"{PHONE}Mobile/15E148 Safari/604.1", "Safari on iPhone"),
+        (f"{PHONE}CriOS/137.0 Mobile/15E148 Safari/604.1", "Chrome on iPhone"),
+        (f"{PHONE}FxiOS/139.0 Mobile/15E148 Safari/605.1.15", "Firefox on iPhone"),
+        (f"{PIXEL}Chrome/137.0.0.0 Mobile Safari/537.36", "Chrome on Android"),
+        (f"{PIXEL}SamsungBrowser/28.0 Chrome/130.0 Mobile Safari/537.36", "Samsung Internet on Android"),
+        (
+            "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 Chrome/137.0 Safari/537.36",
+            "Chrome on ChromeOS",
+        ),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/18.5 Safari/605.1.15", "Safari on macOS"),
+        ("Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) Version/18.5 Mobile/15E148 Safari/604.1", "Safari on iPad"),
+        ("Firefox/140.0", "Firefox"),
+        ("curl/8.5.0", "curl"),
+        ("python-requests/2.32.3", "python-requests"),
+        ("Mozilla/5.0 (compatible)", "Mozilla"),
+        ("a" * 1000, "a" * 40),
+        ("", "Unknown browser"),
+        ("\x1b[31mred", "Unknown browser"),
+        ("bell\x07/1", "bell"),
+        ("é", "Unknown browser"),
+    ],
+)
+def test_browsers_have_short_names(user_agent: str, name: str) -> None:
+    """Made of the header User-Agent: printable, and of at most 40 characters, whatever that says."""
+    assert name_browser(user_agent) == name
+
+
+@pytest.mark.parametrize("session", ['"user_id":"ada"', '"user_id":"ada","browser":5', '"user_id":"ada","_born":0'])
+def test_a_session_that_does_not_tell_is_listed_all_the_same(session: str, browser: Any, client: Any) -> None:
+    """It may have begun before the app asked for browsers, or elsewhere."""
+    web, other = browser(), browser()
+    client.set(key_of(other), f"{{{session}}}", ex=1000)
+    assert names(web) == ["Firefox on Linux", "Unknown browser"]
+    assert "<dt>Signed in</dt><dd>unknown</dd>" in web.get("/sessions").text
+
+
+def test_the_name_of_a_browser_is_escaped(browser: Any) -> None:
+    """The header is the visitor's to choose."""
+    page = browser(user_agent='"><b>').get("/sessions").text
+    assert page.count("&#34;&gt;&lt;b&gt;") == 2
+    assert "<b>" not in page
+
+
+def test_a_list_that_redis_does_not_give_is_a_503(make_server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Also when the session itself could be read; the log says why, and the session goes on."""
+    server = make_server()
+    web = create_app(CONFIG, server.connect()).test_client()
+    sign_in(web)
+    server.connect().execute_command("ACL SETUSER default -zrange")
+    for answer in (web.get("/sessions"), end(web, "0" * 16), end_others(web)):
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "Set-Cookie" not in answer.headers
+        assert "Your cookie was not touched" in answer.text
+        assert "Content-Security-Policy" in answer.headers
+    assert len([line for line in caplog.messages if line.startswith("ZRANGE failed")]) == 3
+    assert web.get("/account").status_code == 200
+
+
 # Redis away -------------------------------------------------------------------------------------------------------
 
 
@@ -809,7 +1007,16 @@ def test_what_needs_no_session_works_without_redis(outage: Outage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/"), ("GET", "/account"), ("POST", "/logout"), ("POST", "/login")]
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/account"),
+        ("POST", "/logout"),
+        ("POST", "/login"),
+        ("GET", "/sessions"),
+        ("POST", "/sessions/end"),
+        ("POST", "/sessions/end-others"),
+    ],
 )
 def test_what_needs_the_session_says_so_within_a_second(method: str, path: str, outage: Outage) -> None:
     """503 and Retry-After on a page that says that the session is kept; the cookie is not touched."""

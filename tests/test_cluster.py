@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from conftest import PERMISSIONS, SECRET_KEY, content, route, sid_of
 from flask import Flask, session
 from topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
+import cli
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 
 
@@ -223,3 +225,19 @@ def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -
     client = connect(group.url.replace("://", "://app:password@"), timeout=5)
     live(client)
     client.close()
+
+
+def test_the_command_line_finds_sessions_in_all_slots(cluster: Any) -> None:
+    """SCAN asks every server; reading and ending sessions takes one key at a time."""
+    cluster.flushall()
+    app = Flask("app")
+    app.secret_key = SECRET_KEY
+    app.session_interface = RedisSessionInterface(cluster)
+    app.cli.add_command(cli.sessions)
+    route(app, "/login", lambda: session.update(user_id="ada"))
+    for _ in range(3):
+        app.test_client().get("/login")
+    run = app.test_cli_runner().invoke
+    assert len(run(args=["sessions", "list", "--json"]).stdout.splitlines()) == 3
+    assert json.loads(run(args=["sessions", "stats", "--json"]).stdout)["signed_in"] == 3
+    assert run(args=["sessions", "revoke", "--owner", "ada", "--yes"]).stdout == "Ended 3 sessions.\n"
