@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fakeredis
+import faults
 import pytest
 import redis
 from flask import Flask
@@ -31,6 +32,8 @@ PERMISSIONS = re.findall(r"[~+]\S+", ACL[0])
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+    parser.addoption("--machine-examples", type=int, help="how many runs tests/test_machine.py tries, at random")
+    parser.addoption("--write-readme", action="store_true", help="the figures of the fault matrix go into the README")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -40,6 +43,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for line in faults.table() if faults.FIGURES else []:
+        terminalreporter.write_line(line)
     skipped = Counter(str(report.longrepr[-1]) for report in terminalreporter.stats.get("skipped", []))
     for reason, number in skipped.items():
         terminalreporter.write_line(f"{number} tests were skipped: {reason.removeprefix('Skipped: ')}")

@@ -1,0 +1,445 @@
+"""The fault matrix: what is broken, under load, and what nobody may notice of it but some answers with status 503."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faults
+import pytest
+from conftest import RedisServer
+from faults import FIGURES, KINDS, RECOVERY, App, Figures, Load, Proxy
+from redis import Redis, RedisError
+
+from redis_store import SOCKET_TIMEOUT, RedisStore
+
+Step = Callable[["House"], Any]
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")  # what was acknowledged survives kill -9
+AFTER = RECOVERY + 0.5  # seconds of load after the repair
+
+
+class House:
+    """What one fault is played in: an app, its Redis, and what may be between them."""
+
+    redis: RedisServer
+    replica: RedisServer
+    proxy: Proxy
+    app: App
+
+    def __init__(self, make_server: Callable[..., RedisServer], folder: Path, stack: ExitStack) -> None:
+        self.make_server, self.folder, self.stack = make_server, folder, stack
+        self.nodes: list[RedisServer] = []
+        self.admins: list[Redis] = []  #: of the servers that hold the sessions; connected before the fault
+
+    def start_redis(self, *options: str) -> RedisServer:
+        server = self.make_server(*options)
+        self.nodes.append(server)
+        self.admins.append(server.connect())
+        self.admins[-1].ping()
+        return server
+
+    def start_proxy(self) -> str:
+        self.proxy = Proxy(str(self.redis.socket))
+        self.stack.callback(self.proxy.stop)
+        return self.proxy.url
+
+    def start_app(self, url: str, workers: int = 1, store: type[RedisStore] = RedisStore) -> None:
+        self.app = App(url, self.folder / "log", workers=workers, store=store)
+        self.stack.callback(self.app.stop)
+        wait_until(self.app.worker)
+
+    @property
+    def admin(self) -> Redis:
+        return self.admins[0]
+
+    def records(self) -> dict[str, int]:
+        """The TTL of each session's sid, on whatever server it is."""
+        ttls: dict[str, int] = {}
+        for admin in self.admins:
+            keys: Any = admin.keys("SESSION:*")
+            with admin.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.ttl(key)
+                ttls.update(zip([key.decode().removeprefix("SESSION:") for key in keys], pipe.execute(), strict=True))
+        return ttls
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + faults.PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (RedisError, OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.01)
+    raise RuntimeError("the test's own servers are not ready")
+
+
+def free_ports(number: int) -> list[str]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [str(probe.getsockname()[1]) for probe in probes]
+
+
+# Set up: what is there before the fault; returns the URL that the app gets.
+
+
+def direct(house: House, *options: str) -> str:
+    house.redis = house.start_redis(*options)
+    return house.redis.url
+
+
+def durable(house: House) -> str:
+    return direct(house, *DURABLE)
+
+
+def absent(house: House) -> str:
+    url = direct(house)
+    house.redis.stop()
+    return url
+
+
+def proxied(house: House) -> str:
+    direct(house)
+    return house.start_proxy()
+
+
+def small_pool(house: House) -> str:
+    return f"{proxied(house)}?max_connections=8"
+
+
+def with_password(house: House) -> str:
+    url = direct(house)
+    house.admin.config_set("requirepass", "old")
+    return url.replace("unix://", "unix://:old@")
+
+
+def pair(house: House) -> None:
+    """A master and a replica."""
+    master, replica = free_ports(2)
+    direct(house, "--port", master, "--repl-diskless-sync-delay", "0")
+    house.replica = house.make_server("--port", replica, "--replicaof", "127.0.0.1", master)
+    observer = house.replica.connect()
+    wait_until(lambda: observer.info("replication")["master_link_status"] == "up")
+
+
+def replicated(house: House) -> str:
+    """The app knows one address, which is that of whichever is to be used."""
+    pair(house)
+    return house.start_proxy()
+
+
+def sentinels(house: House) -> str:
+    """A master, a replica and three Sentinels."""
+    pair(house)
+    port = house.admin.config_get("port")["port"]
+    addresses = []
+    for number in free_ports(3):
+        config = house.folder / f"sentinel-{number}.conf"
+        lines = [
+            f"port {number}",
+            "bind 127.0.0.1",
+            f"dir {house.folder}",
+            f"sentinel monitor faults 127.0.0.1 {port} 2",
+        ]
+        lines += ["sentinel down-after-milliseconds faults 500", "sentinel failover-timeout faults 2000"]
+        config.write_text("\n".join(lines))
+        log = str(house.folder / f"sentinel-{number}.log")
+        process = subprocess.Popen(["redis-server", str(config), "--sentinel", "--logfile", log])
+        house.stack.callback(process.wait, faults.PATIENCE)
+        house.stack.callback(process.kill)
+        addresses.append(f"127.0.0.1:{number}")
+        with Redis(port=int(number), protocol=2) as sentinel:
+            wait_until(lambda: sentinel.sentinel_master("faults")["num-slaves"] == 1)
+    for address in addresses:
+        with Redis(port=int(address.partition(":")[2]), protocol=2) as sentinel:
+            wait_until(lambda: sentinel.sentinel_master("faults")["num-other-sentinels"] == 2)
+    return f"redis+sentinel://{','.join(addresses)}/faults/0"
+
+
+def cluster(house: House) -> str:
+    """Three masters, without replicas; each can be reached while another one is not."""
+    ports = free_ports(6)
+    for port, bus in zip(ports[:3], ports[3:], strict=True):
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "500", "--cluster-require-full-coverage", "no"]
+        house.start_redis("--port", port, "--cluster-port", bus, "--bind", "127.0.0.1", *options, *DURABLE)
+    for number, admin in enumerate(house.admins):
+        admin.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        admin.execute_command("CLUSTER ADDSLOTSRANGE", 16384 * number // 3, 16384 * (number + 1) // 3 - 1)
+        admin.execute_command("CLUSTER MEET", "127.0.0.1", ports[0], ports[3])
+    wait_until(lambda: is_whole(house))
+    return f"redis+cluster://{','.join(f'127.0.0.1:{port}' for port in ports[:3])}"
+
+
+def is_whole(house: House) -> bool:
+    infos = [admin.execute_command("CLUSTER INFO") for admin in house.admins]
+    return all(info["cluster_state"] == "ok" and info["cluster_slots_ok"] == "16384" for info in infos)
+
+
+# Inject and repair, where one line is not enough.
+
+
+def nothing(house: House) -> None: ...
+
+
+def synchronise(house: House) -> None:
+    """Hold all writes until the replica has whatever was acknowledged.
+
+    Replication is asynchronous: without this, the last logouts before the master dies might be lost with it, and the
+    sessions be there again. The README says so, under "What it does not do"; here nothing may be.
+    """
+    house.admin.execute_command("CLIENT PAUSE", 1000 * faults.PATIENCE, "WRITE")
+    offset = house.admin.info("replication")["master_repl_offset"]
+    replica = house.replica.connect()
+    wait_until(lambda: replica.info("replication")["slave_repl_offset"] >= offset)
+
+
+def use_replica(house: House) -> None:
+    house.proxy.target = str(house.replica.socket)
+    house.proxy.cut()
+    house.admins = [house.replica.connect()]
+
+
+def use_read_only_replica(house: House) -> None:
+    synchronise(house)
+    use_replica(house)
+
+
+def kill_master(house: House) -> None:
+    synchronise(house)
+    house.redis.stop()
+
+
+def promote(house: House) -> None:
+    house.replica.connect().replicaof("NO", "ONE")
+
+
+def promote_and_use(house: House) -> None:
+    promote(house)
+    use_replica(house)
+
+
+def wait_for_promotion(house: House) -> None:
+    house.admins = [house.replica.connect()]
+    wait_until(lambda: house.admin.info("replication")["role"] == "master")
+
+
+def kill_node(house: House) -> None:
+    house.redis = house.nodes[1]
+    house.redis.stop()
+
+
+def restart_node(house: House) -> None:
+    house.redis.start()
+    wait_until(lambda: is_whole(house))
+
+
+def flush(house: House) -> None:
+    house.admin.flushall()
+
+
+def fork_worker(house: House) -> None:
+    house.app.process.send_signal(signal.SIGHUP)
+
+
+def fill_up(house: House) -> None:
+    """Something else that lives in the same Redis pushes the sessions out."""
+    used = house.admin.info("memory")["used_memory"]
+    house.admin.config_set("maxmemory-policy", "allkeys-random")
+    house.admin.config_set("maxmemory", used + 2_000_000)
+    for number in range(1000):
+        house.admin.set(f"CACHE:{number}", "x" * 20_000, ex=60)
+
+
+def refuse_connections(house: House) -> None:
+    house.admin.config_set("maxclients", 1)
+    house.admin.client_kill_filter(_type="normal", skipme=True)
+
+
+def change_password(house: House) -> None:
+    house.admin.config_set("requirepass", "new")
+    house.admin.client_kill_filter(_type="normal", skipme=True)  # who is there already may stay
+
+
+def kill_worker(house: House) -> None:
+    """Each of its requests is waiting for Redis just then."""
+    house.proxy.delay = 0.1
+    time.sleep(0.1)
+    os.kill(house.app.worker(), signal.SIGKILL)
+    house.proxy.delay = 0
+
+
+# The matrix -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    set_up: Callable[[House], str]
+    inject: Step = nothing
+    repair: Step = nothing
+    hold: float = 1.0  # seconds
+    healthy: float = 0.7  # seconds before it
+    refuses: bool | None = True  # whether it must show as answers with status 503; None: it may
+    loses: bool = False  # whether it makes Redis forget sessions
+    cheap: bool = False  # whether Redis says nothing for so long that the breaker must spare the timeouts
+    workers: int = 1  # processes of the app
+    forked: int = 0  # workers that begin during it
+
+
+def network(**state: Any) -> Step:
+    """Make the network so."""
+    return lambda house: vars(house.proxy).update(state)
+
+
+def config(name: str, value: Any) -> Step:
+    """Tell Redis so."""
+    return lambda house: house.admin.config_set(name, value)
+
+
+def server(verb: str) -> Step:
+    """Do that to the process."""
+    return lambda house: getattr(house.redis, verb)()
+
+
+FAULTS = [
+    Fault("nothing, for comparison", direct, refuses=False),
+    Fault("Redis absent at start", absent, repair=server("start"), healthy=0),
+    Fault("Redis killed, restarted empty", direct, server("stop"), server("start"), loses=True),
+    Fault("Redis killed, restarted with its data", durable, server("stop"), server("start")),
+    Fault("Redis frozen for 5 s", direct, server("freeze"), server("thaw"), hold=5, cheap=True),
+    Fault("connections reset, 1 command of 5", proxied, network(reset=0.2), network(reset=0)),
+    Fault("answers lost with the connection, 1 of 5", proxied, network(lose=0.2), network(lose=0)),
+    Fault("all answers lost, connections open", proxied, network(silent=True), network(silent=False), 2, cheap=True),
+    Fault("50 ms of delay", proxied, network(delay=0.05), network(delay=0), refuses=False),
+    Fault("200 ms of delay", proxied, network(delay=0.2), network(delay=0), refuses=None),
+    Fault("1000 ms of delay", proxied, network(delay=1), network(delay=0), hold=2, cheap=True),
+    Fault("out of memory, noeviction", direct, config("maxmemory", 1), config("maxmemory", 0)),
+    Fault("read-only replica", replicated, use_read_only_replica, promote),
+    Fault("master killed, replica promoted", replicated, kill_master, promote_and_use),
+    Fault("Sentinel: master killed", sentinels, kill_master, wait_for_promotion, hold=0),
+    Fault("Cluster: one of three masters killed", cluster, kill_node, restart_node, hold=2),
+    Fault("maxclients reached", direct, refuse_connections, config("maxclients", 10000)),
+    Fault("password changed", with_password, change_password, config("requirepass", "old")),
+    Fault("FLUSHALL", direct, flush, hold=0, refuses=False, loses=True),
+    Fault("evictions", direct, fill_up, config("maxmemory", 0), refuses=None, loses=True),
+    Fault("8 connections for 32 threads, 50 ms late", small_pool, network(delay=0.05), network(delay=0), refuses=None),
+    Fault("fork after use", direct, fork_worker, refuses=False, workers=3, forked=1),
+    Fault("worker killed in the middle of requests", proxied, kill_worker, hold=0, workers=2, forked=1),
+]
+
+
+@pytest.fixture
+def house(make_server: Any, tmp_path: Path) -> Iterator[House]:
+    with ExitStack() as stack:
+        yield House(make_server, tmp_path, stack)
+
+
+def play(house: House, fault: Fault) -> tuple[Figures, list[str]]:
+    """Load on, break it, repair it, go on. What was measured, and what should not have been."""
+    house.start_app(fault.set_up(house), fault.workers)
+    load = Load(house.app.port)
+    house.stack.callback(load.stop)
+    time.sleep(fault.healthy)
+    injected = time.monotonic()
+    load.lossy_until = float("inf") if fault.loses else 0
+    fault.inject(house)
+    time.sleep(fault.hold)
+    fault.repair(house)
+    repaired = time.monotonic()
+    load.lossy_until = repaired if fault.loses else 0
+    time.sleep(AFTER)
+    load.stop()
+    complaints = [*load.complaints(house.records()), *judge(fault, load, injected, repaired)]
+    return load.figures(fault.name, injected), complaints
+
+
+def judge(fault: Fault, load: Load, injected: float, repaired: float) -> Iterator[str]:
+    """What is wrong with the course of the fault."""
+    refused = [call for call in load.calls if call.status != 200]
+    if fault.healthy and any(call.end < injected for call in refused):
+        yield "something is refused before the fault"
+    if any(call.end > repaired + RECOVERY + load.noise for call in refused):
+        yield f"something is refused {max(call.end for call in refused) - repaired:.2f} s after the repair"
+    if KINDS.keys() != {call.kind for call in load.calls if call.start > repaired + RECOVERY}:
+        yield "not every kind of request is made after the repair"
+    if fault.refuses is not None and fault.refuses != bool(refused):
+        yield f"{len(refused)} answers are refused"
+    if fault.loses != bool(load.lost):
+        yield f"{load.lost} sessions are lost"
+    if len(load.workers) != fault.workers + fault.forked:
+        yield f"{len(load.workers)} workers answered"
+    if fault.cheap:
+        waits = sorted(call.end - call.start for call in refused)
+        if waits[len(waits) // 2] > SOCKET_TIMEOUT / 2:
+            yield f"half of the refusals take longer than {waits[len(waits) // 2]:.2f} s"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_nobody_notices_more_than_a_503(house: House, fault: Fault, request: pytest.FixtureRequest) -> None:
+    """Nor of that for longer than two seconds after the repair: nothing wrong, nothing late, nothing lost."""
+    figures, complaints = play(house, fault)
+    FIGURES.append(figures)
+    if request.config.getoption("--write-readme") and len(FIGURES) == len(FAULTS):
+        faults.write_readme()
+    assert not complaints, "\n".join([f"{len(complaints)} complaints", *complaints[:10]])
+
+
+@pytest.mark.parametrize(
+    ("store", "complaint"),
+    [
+        (faults.MixesUp, "shows"),
+        (faults.EndsNothing, "the (ended session .* is accepted|record of an ended session is there)"),
+        (faults.WritesNothing, "no record for the cookie"),
+        (faults.KeepsForEver, "a TTL of -1 seconds"),
+        (faults.Crashes, "is answered 500"),
+        (faults.Dawdles, r"takes 2\.\d\d s"),
+    ],
+)
+def test_a_broken_store_is_found_out(house: House, store: type[RedisStore], complaint: str) -> None:
+    """The matrix can be lost."""
+    house.start_app(direct(house), store=store)
+    load = Load(house.app.port)
+    house.stack.callback(load.stop)
+    time.sleep(2)
+    load.stop()
+    assert any(re.match(f".*{complaint}", found) for found in load.complaints(house.records()))
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (Fault("never repaired", direct, server("stop")), "something is refused 2"),
+        (Fault("forgets", direct, flush, hold=0, refuses=False), "does not find"),
+        (Fault("nothing happens", direct, hold=0), "0 answers are refused"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_fault_that_takes_another_course_is_found_out(house: House, fault: Fault, complaint: str) -> None:
+    """No recovery, sessions that are gone, a fault that did not happen."""
+    house.records = dict  # type: ignore[method-assign]  # whether Redis is there or not
+    _, complaints = play(house, fault)
+    assert any(complaint in found for found in complaints)
+
+
+def test_the_readme_has_the_figures_of_each_fault() -> None:
+    """A row for each, in their order, none with a wrong response; and on what they were measured."""
+    readme = (faults.ROOT / "README.md").read_text()
+    head, _, *table, _, versions = readme.partition(faults.BEGIN)[2].partition(faults.END)[0].strip().splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in [head, *table]]
+    assert cells[0] == [*faults.HEAD]
+    assert [row[0] for row in cells[1:]] == [fault.name for fault in FAULTS]
+    assert {row[2] for row in cells[1:]} == {"0"}
+    assert all(int(row[1]) > 10 * faults.CLIENTS for row in cells[1:])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d, Python [\w.]+, Redis [\w.]+, redis-py [\w.]+, \d+ cores\.", versions)
