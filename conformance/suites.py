@@ -192,7 +192,7 @@ def main() -> int:
         python = make_home(home)
         plugin = folder / "plugin"  # and nothing else of ours: the suites have an app.py and tests of their own
         plugin.mkdir()
-        for file in (HERE / "swap.py", HERE.parent / "redis_store.py"):
+        for file in (HERE / "swap.py", HERE.parent / "redis_store.py", HERE.parent / "owner_index.py"):
             shutil.copy(file, plugin)
         print(f"Sessions in {'redis-server' if socket else 'fakeredis'}, Python {sys.version.split()[0]}")
         print("suite             version  Flask's       ours  only ours fails     ours was used for", flush=True)
@@ -208,6 +208,10 @@ def main() -> int:
             ours = run(python, suite, folders[1], ["-p", "swap"], environment)
             statuses.append(compare(suite, own, ours))
             sys.stdout.flush()
+        everywhere = [python, HERE / "flask_login_everywhere.py"]
+        statuses.append(
+            subprocess.run(everywhere, env=os.environ | {"PYTHONPATH": str(plugin)}, timeout=TESTS).returncode
+        )
         print("What passes with Flask's own sessions passes with ours." if not any(statuses) else "NOT PROVED.")
         return 1 if 1 in statuses else max(statuses)
 
