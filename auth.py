@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ParamSpec
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
 from werkzeug.security import check_password_hash, generate_password_hash
 
 MAX_INPUT = 1000  # characters, of a user name and of a password
@@ -97,7 +98,8 @@ def login() -> ResponseReturnValue:
     """The sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again; or 429 and
     Retry-After, the password unseen, after too many that were wrong.
     """
-    username, password = request.form.get("username", ""), request.form.get("password", "")
+    form = read_form()
+    username, password = form.get("username", ""), form.get("password", "")
     target = local_path(request.values.get("next", ""))
     if max(len(username), len(password)) > MAX_INPUT:
         abort(400, f"A user name and a password have at most {MAX_INPUT} characters.")
@@ -148,7 +150,7 @@ def devices() -> ResponseReturnValue:
 @login_required
 def end_session() -> ResponseReturnValue:
     """End the user's session that ``handle`` names, if there is one. 303 to the list; for this one, as `logout`."""
-    handle = request.form.get("handle", "")
+    handle = read_form().get("handle", "")
     for info in get_sessions():
         if info.handle == handle:
             if info.sid == get_sid():
@@ -194,6 +196,16 @@ def name_browser(user_agent: str) -> str:
     # Any other program: the product that it calls itself, as "curl" of "curl/8.5.0". Nothing but what is printable.
     product = re.match(r"[!-.0-~]{1,40}", user_agent)
     return product[0] if product else "Unknown browser"
+
+
+def read_form() -> Mapping[str, str]:
+    """The fields that were sent. 400, 413: they are malformed, or too long."""
+    try:
+        return request.form
+    except HTTPException:
+        raise
+    except Exception:  # whatever the WSGI server raises for chunks that are none; gunicorn: InvalidChunkSize
+        abort(400, "The body of this request is malformed.")
 
 
 def fits(username: str, password: str) -> bool:

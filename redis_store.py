@@ -894,17 +894,19 @@ class RedisSessionInterface(SessionInterface):
         self._delist(session.store, owners, session.sid)
         return None
 
-    def _create(self, app: Flask, session: RedisSession, mine: dict[str, Any]) -> str | None:
+    def _create(self, app: Flask, session: RedisSession, content: dict[str, Any]) -> str | None:
         # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
-        sid, owners = new_sid(), _names(self._owners(app, mine))
+        sid, owners = new_sid(), _names(self._owners(app, content))
         if owners or self.get_absolute_max_age(app) < math.inf:
             session.born = now()
-        mine = stamp(mine, session.born)
+        mine = stamp(content, session.born)
         record = dump_record(mine)
         self._check_size(app, session, record)
         # False only if a client that repeats commands by itself sent it twice; then the record is ours, and there.
         session.store.add(sid, mine, max_age=self._set_life(app, session, owners, sid))
         session.sid, session.record, session.moving = sid, record, False
+        dict.clear(session)  # after a login that outlived the session before it, nothing of that may be saved later
+        dict.update(session, stamp(content, 0))
         return self._settle(app, session, owners)
 
     def _write(self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any]) -> str | None:
@@ -930,11 +932,10 @@ class RedisSessionInterface(SessionInterface):
         stored: dict[str, Any] | None = mine
         if not session.store.swap(sid, session.record, record, max_age=max_age, to=to):
             stored = session.store.update(sid, change, max_age=max_age, to=to)
-        session.record = record if stored else b""
         if not stored or to != sid:
             self._delist(session.store, _names(before), sid)
         if stored is not None:
-            session.sid, session.moving = to, False
+            session.sid, session.record, session.moving = to, record if stored else b"", False
             return "" if not stored else to if to == sid else self._settle(app, session, _names(after))
         self._delist(session.store, _names(after), to)
         return self._come_late(app, session, kind, base, mine)
@@ -942,7 +943,10 @@ class RedisSessionInterface(SessionInterface):
     def _come_late(
         self, app: Flask, session: RedisSession, kind: str, base: dict[str, Any], mine: dict[str, Any]
     ) -> str | None:
-        """The session ended meanwhile, and stays ended. A sign-out also ends it where it was moved to."""
+        """The session ended meanwhile, and stays ended, however often it is saved: so its record is not forgotten.
+
+        A sign-out also ends it where it was moved to.
+        """
         leaves = kind == "logout" or (kind == "login" and session.cleared)
         ended = leaves and self._end_moved(session.store, session.sid)
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
@@ -951,7 +955,8 @@ class RedisSessionInterface(SessionInterface):
             return self._create(app, session, mine if session.cleared else {key: mine[key] for key in own})
         if ended:
             return ""
-        log.warning("a session ended while a request was changing it; the changes are dropped: %r", sorted(changed))
+        # %r: no control character gets through, if names of keys come from visitors.
+        log.warning("a session ended while a request changed it; the changes are dropped: %.1000r", sorted(changed))
         return None
 
     def _end(self, app: Flask, session: RedisSession) -> str | None:

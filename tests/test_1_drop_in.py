@@ -129,6 +129,7 @@ METHODS: list[Callable[[Any], Any]] = [
     lambda s: s.clear(),
     lambda s: s.permanent,
     lambda s: setattr(s, "permanent", True),
+    lambda s: setattr(s, "permanent", "yes"),
     lambda s: s.modified,
     lambda s: s.new,
     lambda s: isinstance(s, dict),
@@ -288,7 +289,9 @@ def test_saving_twice_is_saving_once(app: Flask, client: Any) -> None:
     assert load_record(client.get(f"SESSION:{sid}")) == {"n": 2}
 
 
-def test_a_session_that_was_moved_or_ended_can_be_saved_again(app: Flask, client: Any) -> None:
+def test_a_session_that_was_moved_or_ended_can_be_saved_again(
+    app: Flask, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is moved once; and after its end, what comes is a new one."""
     interface = app.session_interface
     with app.test_request_context():
@@ -304,16 +307,33 @@ def test_a_session_that_was_moved_or_ended_can_be_saved_again(app: Flask, client
         session.regenerate()  # type: ignore[attr-defined]
         save()
         moved = sid_of(client)
-        session["n"] = 2
-        save()
-        assert sid_of(client) == moved
-        session.clear()
-        assert str(save()).startswith("session=;")
-        assert client.keys("SESSION:*") == []
-        session["n"] = 3
-        save()
-    assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"n": 3}
+        for number in (2, 1):
+            session["n"] = number
+            save()
+            assert load_record(client.get(f"SESSION:{moved}")) == {"n": number}
+        ends: list[Callable[[], object]] = [lambda: session.pop("n"), session.clear]
+        for end in ends:
+            end()
+            assert str(save()).startswith("session=;")
+            assert client.keys("SESSION:*") == []
+            session["n"] = 3
+            save()
+            assert load_record(client.get(f"SESSION:{sid_of(client)}")) == {"n": 3}
     assert sid_of(client) != moved
+    assert caplog.messages == []
+
+
+def test_a_new_session_that_is_saved_again_keeps_its_sid(app: Flask, client: Any) -> None:
+    """Also if it was to have a new one: it just got it."""
+    interface = app.session_interface
+    with app.test_request_context():
+        session.regenerate()  # type: ignore[attr-defined]
+        sids = []
+        for number in range(2):
+            session["n"] = number
+            interface.save_session(app, flask.globals.request_ctx.session, app.response_class())
+            sids.append(sid_of(client))
+    assert sids[0] == sids[1]
 
 
 def test_a_session_lives_on_while_a_response_is_streamed(app: Flask) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import Clock, route, set_cookie, sid_of, sign
 from flask import Flask, session
+from test_3_logout_is_final import under_way
 
 LIFETIME = 1000
 
@@ -117,6 +118,21 @@ def test_without_refresh_the_lifetime_counts_from_the_last_write(
     assert set_cookie(browser.get(path)) is None
     assert ttl(client) == LIFETIME - 500
     assert set_cookie(browser.get("/write"))
+    assert ttl(client) == LIFETIME
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_write_that_came_second_sets_both_too(app: Flask, client: Any, moves: bool) -> None:
+    """What is merged, and what moves to another sid, gets the whole lifetime."""
+    browser = app.test_client()
+    browser.get("/write")
+    with under_way(app, browser) as response:
+        session["late"] = 1
+        if moves:
+            session.regenerate()  # type: ignore[attr-defined]
+        browser.get("/write")
+        age(client, 500)
+    assert f"Max-Age={LIFETIME};" in str(set_cookie(response))
     assert ttl(client) == LIFETIME
 
 

@@ -217,8 +217,10 @@ def test_the_trail_leads_to_the_winner_whoever_left_it_first(app: Flask, client:
     cookie = browser.get_cookie("session")
     assert cookie
     late.set_cookie("session", cookie.value)
-    client.set(f"MOVED:SESSION:{sid_of(client)}", f'{{"{"0" * 48}":true}}', ex=50)
+    trail = f"MOVED:SESSION:{sid_of(client)}"
+    client.set(trail, f'{{"{"0" * 48}":true}}', ex=50)
     browser.get("/regenerate")
+    assert 590 < client.ttl(trail) <= 600
     late.get("/logout")
     assert client.keys("SESSION:*") == []
 
@@ -246,9 +248,52 @@ def test_a_fresh_login_survives_the_end_of_the_session_before_it(app: Flask, cli
         session["user_id"] = "ada"
         session["prefs"]["x"] = 1
         session["seen"].append(2)
+        del session["cart"]
         browser.get("/logout")
     assert content(client) == {"user_id": "ada"}
     assert sid_of(client) in str(set_cookie(response))
+
+
+def test_a_session_that_ended_stays_ended_when_it_is_saved_again(app: Flask, client: Any) -> None:
+    """Flask does so for the page of a 500, when something fails after the first time; and so do extensions."""
+    browser = app.test_client()
+    browser.get("/login")
+    with under_way(app, browser) as response:
+        session["late"] = 1
+        browser.get("/logout")
+        for _ in range(2):
+            app.session_interface.save_session(app, request_ctx.session, response)
+    assert client.keys("SESSION:*") == []
+    assert set_cookie(response) is None
+
+
+def test_a_fresh_login_that_is_saved_again_is_still_fresh(app: Flask, client: Any) -> None:
+    """Nothing of the session that ended before it comes after all."""
+    browser = app.test_client()
+    browser.get("/start")
+    with under_way(app, browser) as response:
+        session["user_id"] = "ada"
+        browser.get("/logout")
+        app.session_interface.save_session(app, request_ctx.session, response)
+        assert dict(session) == {"user_id": "ada"}
+        session["more"] = 1
+        response.headers.clear()
+    assert content(client) == {"user_id": "ada", "more": 1}
+
+
+def test_a_write_with_the_old_cookie_just_after_a_regeneration_ends_nothing(app: Flask, client: Any) -> None:
+    """It makes a session of its own; only a sign-out follows the trail."""
+    browser = app.test_client()
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie
+    trail = f"MOVED:SESSION:{sid_of(client)}"
+    browser.get("/regenerate")
+    assert 590 < client.ttl(trail) <= 600
+    moved = sid_of(client)
+    browser.set_cookie("session", cookie.value)
+    browser.get("/start")
+    assert b'"user_id":"ada"' in client.get(f"SESSION:{moved}")
 
 
 def test_a_login_of_the_same_user_survives_a_logout_too(app: Flask, client: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
-from conftest import route, set_cookie, sid_of, sign
+from conftest import content, route, set_cookie, sid_of, sign
 from flask import Flask, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,20 @@ def test_emptying_a_session_does_not_take_away_what_another_request_wrote(app: F
     assert str(set_cookie(response)).startswith("session=;")
 
 
+@pytest.mark.parametrize("owner", [None, "ada"])
+def test_clearing_that_signs_nobody_out_takes_away_only_what_was_there(app: Flask, client: Any, owner: Any) -> None:
+    """A wizard starts afresh; meanwhile something was put into the cart."""
+    route(app, "/other", lambda: session.update(cart=1))
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first.update(step=5, user_id=owner)
+    with under_way(app, browser):
+        session.clear()
+        session.update(step=1, user_id=owner)
+        browser.get("/other")
+    assert content(client) == {"step": 1, "user_id": owner, "cart": 1}
+
+
 def test_a_request_that_only_reads_never_writes_the_record(app: Flask, client: Any) -> None:
     """Not even over a change that came while it was reading."""
     route(app, "/other", lambda: session.update(a="other"))
@@ -105,6 +120,13 @@ def test_nested_dicts_are_merged_key_by_key() -> None:
     }
 
 
+@pytest.mark.parametrize(("mine", "theirs"), [({"x": 1}, 5), (5, {"x": 1}), ([], {"x": 1}), ({"x": 1}, None)])
+def test_a_dict_and_something_else_are_not_merged(mine: Any, theirs: Any) -> None:
+    """On one key the later one wins."""
+    assert merge({}, {"a": mine}, {"a": theirs}) == {"a": mine}
+    assert merge({"a": 0}, {"a": mine}, {"a": theirs}) == {"a": mine}
+
+
 def test_two_requests_that_begin_the_same_dict_both_win() -> None:
     """``session.setdefault("cart", {})["a"] = 1`` in both."""
     assert merge({}, {"cart": {"a": 1}}, {"cart": {"b": 2}}) == {"cart": {"a": 1, "b": 2}}
@@ -113,6 +135,17 @@ def test_two_requests_that_begin_the_same_dict_both_win() -> None:
 def same(one: Any, other: Any) -> bool:
     """Equal, and of equal types."""
     return bool(typed(one) == typed(other))
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [(1, True), (1, 1.0), ([1], [True]), ([{"x": 0}], [{"x": False}]), ([1], (1,)), ((), [])],
+)
+def test_a_merge_tells_values_apart_that_are_equal_to_python_alone(before: Any, now: Any) -> None:
+    """Also inside lists; and what did not change gives way to what somebody else wrote."""
+    for one, other in ((before, now), (now, before)):
+        assert same(merge({"a": one}, {"a": other}, {"a": one, "b": 1}), {"a": other, "b": 1})
+        assert merge({"a": one}, {"a": copy.deepcopy(one)}, {"a": "theirs"}) == {"a": "theirs"}
 
 
 @given(sessions, sessions)
@@ -125,8 +158,9 @@ def test_a_merge_without_another_writer_is_what_i_wrote(base: dict[str, Any], mi
 @given(sessions, sessions)
 @settings(deadline=None)
 def test_a_merge_without_a_change_of_mine_is_what_they_wrote(base: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """merge(base, base, theirs) == theirs"""
+    """merge(base, base, theirs) == theirs, also if lists and dicts of `base` were read from the record again."""
     assert same(merge(base, base, theirs), theirs)
+    assert same(merge(base, copy.deepcopy(base), theirs), theirs)
 
 
 @given(sessions, sessions)

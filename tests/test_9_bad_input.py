@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,9 +20,16 @@ from redis_store import RedisSessionInterface, load_record
 SID = "0123456789abcdef" * 3
 
 
+def stubborn() -> None:
+    with suppress(LookupError):
+        print(session["n"])
+    session["n"] = 1
+
+
 @pytest.fixture
 def app(app: Flask) -> Flask:
     route(app, "/read", lambda: repr(dict(session)))
+    route(app, "/stubborn", stubborn)
     route(app, "/write", lambda: session.update(n=1))
     route(app, "/set", lambda: session.update(fine=1, cart={"items": {1, 2}}))
     route(app, "/big", lambda: session.update(big="x" * 10_000_000))
@@ -40,6 +49,20 @@ def test_any_cookie_is_a_new_session(app: Flask, value: str) -> None:
     response = app.test_client(use_cookies=False).get("/read", headers={"Cookie": header})
     assert (response.status_code, response.text) == (200, "{}")
     assert set_cookie(response) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["", "p", SID, f"{SID}.", f"{SID}.x", f"{SID}xp", f"{SID}0.p", f"{SID[1:]}.p", f"{SID.upper()}.p"]
+)
+def test_what_we_signed_ourselves_has_to_look_right_too(app: Flask, client: Any, value: str) -> None:
+    """An older version, or another program with our key and salt, may have made it."""
+    client.set(f"SESSION:{SID}", '{"n":1}', ex=100)
+    interface = app.session_interface
+    assert isinstance(interface, RedisSessionInterface)
+    interface.check(app)
+    browser = app.test_client()
+    browser.set_cookie("session", interface.get_signer(app).sign(value).decode())
+    assert browser.get("/read").text == "{}"
 
 
 @given(st.binary() | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(repr).map(str.encode))
@@ -103,8 +126,9 @@ def test_a_log_filter_that_fails_loses_no_change(app: Flask, client: Any) -> Non
     logger = logging.getLogger("redis_store")
     logger.addFilter(fail)
     try:
-        with pytest.raises(LookupError):
-            browser.get("/write")
+        for path in ("/write", "/stubborn"):
+            with pytest.raises(LookupError):
+                browser.get(path)
     finally:
         logger.removeFilter(fail)
     assert browser.get("/write").status_code == 200
@@ -245,3 +269,25 @@ def test_a_wrong_setting_is_refused_with_key_value_and_what_was_expected(client:
         with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is compared below
             start()
         assert str(caught.value).startswith(f"{name} is {shown}; expected ")
+
+
+RIGHT: dict[str, list[Any]] = {
+    "SESSION_COOKIE_SECURE": [True, False, None],
+    "SESSION_PERMANENT": [True, False],
+    "SESSION_REFRESH_AFTER": [0, 1],
+    "SESSION_MAX_BYTES": [10**9],
+    "SESSION_OWNER_KEYS": [[], ["account"], ("a", "b")],
+    "SESSION_COOKIE_SAMESITE": [None, "lax", "Strict", "NONE"],
+    "PERMANENT_SESSION_LIFETIME": [1, 1.5, timedelta(seconds=1), timedelta(days=365), 2**31 - 1],
+    "SECRET_KEY_FALLBACKS": [None, [], ["old key"], (b"older key", "old key")],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, right in RIGHT.items() for value in right])
+def test_a_right_setting_is_taken(client: Any, name: str, value: Any) -> None:
+    """Up to the edges of what is accepted."""
+    app = Flask("app")
+    app.config.update({"SECRET_KEY": SECRET_KEY, "TESTING": True, name: value})
+    app.session_interface = RedisSessionInterface(client)
+    route(app, "/write", lambda: session.update(n=1))
+    assert set_cookie(app.test_client().get("/write"))

@@ -404,7 +404,7 @@ def test_every_counter_expires(app: Flask, client: Any) -> None:
     sign_in(app, password="lovelace", address=OFFICE)
     assert Counter(key.split(":")[2] for key in keys(client)) == {"device": 1, "address": 1, "account": 1}
     for key in keys(client):
-        assert 0 < client.ttl(key) <= LIMITS[key.split(":")[1]] * INTERVAL
+        assert 0 < client.ttl(key) <= LIMITS[key.split(":")[2]] * INTERVAL
 
 
 def test_when_they_are_gone_all_is_forgotten(app: Flask, client: Any) -> None:

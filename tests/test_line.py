@@ -115,4 +115,4 @@ def test_a_pipeline_tells_of_errors_and_of_wrong_types(store: RedisStore, client
     client.set("SESSION:good", "{}", ex=50)
     assert store.line.run_all([("GET", "SESSION:list"), ("GET", "SESSION:good")]) == [None, b"{}"]
     with pytest.raises(StoreUnavailable, match="a pipeline failed with ResponseError"):
-        store.line.run_all([("GET", "SESSION:good"), ("INCR", "SESSION:good")])
+        store.line.run_all([("GET", "SESSION:good"), ("EXPIRE", "SESSION:good", "soon")])
