@@ -288,7 +288,8 @@ class Line:
             self.breaker.timeouts = 0
             return answer
         except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
-            self.breaker.count(error)
+            if not isinstance(self.client, RedisCluster):  # there, one server may be away and the others are not
+                self.breaker.count(error)
             if _is_wrong_type(error):
                 log.warning("a key that holds no string counts as missing")
                 return None
