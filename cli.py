@@ -30,7 +30,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from owner_index import make_handle
+from owner_index import make_handle, read_all
 from redis_store import SID, RedisSessionInterface, SessionInfo, StoreUnavailable
 
 SHORT = 6  # digits of a sid that are shown, as on the app's own pages
@@ -117,7 +117,7 @@ def read(interface: RedisSessionInterface, sids: Iterable[str]) -> Iterator[Sess
     """What is in Redis about each of these, a batch at a time; nothing about those that have ended."""
     sids = iter(sids)
     while batch := list(islice(sids, BATCH)):
-        for sid, (record, ttl) in zip(batch, interface.store.read_many(batch), strict=True):
+        for sid, (record, ttl) in zip(batch, read_all(interface.store, batch), strict=True):
             if info := interface.describe(current_app, sid, record, ttl):
                 yield info
 

@@ -1,4 +1,6 @@
-"""Which sessions an owner has: a sorted set of sids under ``OWNER:SESSION:<owner>``, beside the records.
+"""How to end sessions without their cookie: which ones an owner has, and where one went whose sid was replaced.
+
+The list of an owner is a sorted set of sids under ``OWNER:SESSION:<owner>``, beside the records.
 
 `RedisSessionInterface` keeps it by itself. A sid is listed before its record is written, and taken off the list after
 the record is gone, so that a crash in between leaves a name without a session, never a session without a name. Whether
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 GRACE = 60  # seconds: clocks may differ so much, and a login take so long between list and record
 BATCH = 500  # sids that one round trip may be about
 MARK = 0  # the score of a sid that is being revoked
+TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
 # One step, so that no list is ever without a TTL.
 _ADD = f"""
@@ -98,22 +101,54 @@ class OwnerIndex:
     def read(self, owner: str, now: float, max_age: int) -> list[tuple[str, bytes, int]]:
         """Sid, record and TTL (seconds) of each session that lives. The others are taken off the list."""
         scores = self.sids(owner)
-        found = list(zip(scores, self._sessions.read_many([*scores]), strict=True))
+        found = list(zip(scores, read_all(self._sessions, [*scores]), strict=True))
         # Not what was added within the last minute: it may be a login whose record is still to come.
         gone = [sid for sid, (record, _) in found if record is None and scores[sid] < int(now) + 2 * max_age]
         for batch in batches(gone):
             self._run("ZREM", self.key(owner), *batch)
         return [(sid, record, ttl) for sid, (record, ttl) in found if record is not None]
 
-    def revoke(self, owner: str, sids: list[str], end: Callable[[list[str]], int]) -> int:
-        """End these sessions of an owner by `end`, which returns how many there were; so does this."""
+    def revoke(self, owner: str, sids: list[str]) -> int:
+        """End these sessions of an owner; returns how many there were to end."""
         ended = 0
         for batch in batches(sids):
             marks = [word for sid in batch for word in (MARK, sid)]
             self._run("ZADD", self.key(owner), "XX", *marks)
-            ended += end(batch)
+            ended += end_all(self._sessions, batch)
             self._run("ZREM", self.key(owner), *batch)
         return ended
+
+
+# The trail: a logout, or a revoke, that comes upon a sid which `regenerate` has just replaced ends the session where it
+# went. Under ``MOVED:SESSION:<old sid>`` there is {new sid: True}: what may have become the new one.
+
+
+def leave_trail(store: RedisStore, sid: str, to: str) -> None:
+    """Note, before it happens, that the session of `sid` moves to another."""
+    trails = store.beside("MOVED")
+    if not trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
+        trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
+
+
+def end_moved(store: RedisStore, *sids: str) -> bool:
+    """Whether there was a session to end where the trail of the last sid leads. `sids`: the way so far."""
+    trail = store.beside("MOVED").get(sids[-1]) if sids[-1] else None
+    # A list: any() alone would stop at the first that it ends.
+    return any([store.destroy(to) or end_moved(store, *sids, to) for to in trail or {} if to not in sids])
+
+
+def read_all(store: RedisStore, sids: list[str]) -> Iterator[tuple[bytes | None, int]]:
+    """Record and TTL (seconds; -2: there is none) of each, hundreds in one round trip. GET and TTL."""
+    for batch in batches(sids):
+        commands = [(name, store.key(sid)) for sid in batch for name in ("GET", "TTL")]
+        answers = iter(store.line.run_all(commands, NEVER_DECODE=True))
+        yield from zip(answers, answers, strict=True)
+
+
+def end_all(store: RedisStore, sids: list[str]) -> int:
+    """End these sessions, in one round trip but for those that have moved; returns how many there were to end."""
+    answers = store.line.run_all(("DEL", store.key(sid)) for sid in sids)
+    return sum(bool(there) or end_moved(store, sid) for sid, there in zip(sids, answers, strict=True))
 
 
 def batches(sids: list[str]) -> list[list[str]]:

@@ -4,6 +4,15 @@ Both are redis-py's own, with four defects of it mended (seen in 6.4 to 8.1): it
 threads look for the master at a time; its pool of connections to a master grows with each that found none; each thread
 that loses a server of a Cluster looks for all the others, one thread after the other; and a Cluster's client connects
 when it is made, so that an app could not start without it.
+
+The URLs::
+
+    redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db]
+    redis+cluster://[[user]:password@]host[:port][,host[:port]...]
+
+``rediss`` instead of ``redis`` is TLS, with the certificate checked. The hosts are the sentinels, who are asked for the
+master of the service, or some servers of the Cluster, who know the others. User and password are for Redis; the
+sentinels' own are the options ``sentinel_username`` and ``sentinel_password``.
 """
 
 from __future__ import annotations
@@ -11,6 +20,7 @@ from __future__ import annotations
 import copy
 import functools
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -23,12 +33,27 @@ from redis.connection import parse_url
 from redis.exceptions import TimeoutError
 from redis.retry import Retry
 
+from redis_store import make_pool
 
-def make_sentinel_pool(service: str, hosts: list[str], settings: dict[str, Any], login: dict[str, Any]) -> Any:
-    """A pool for the master of `service`. `login`: user and password of the sentinels. ValueError: a wrong host."""
-    sentinels = Sentinels(hosts, settings | login | {"db": 0})
-    tls = settings.pop("connection_class", None) is SSLConnection
-    return SentinelPool(service, sentinels, ssl=tls, **settings)  # type: ignore[no-untyped-call]
+#: Scheme, kind, user and password, hosts, a Sentinel's service, the rest.
+SERVERS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?]*@)?([^/?@]+)(?:/([\w.-]+))?((?:/\d*)?(?:\?.*)?)")
+
+
+def connect(url: str, settings: dict[str, Any], options: dict[str, Any]) -> Any:
+    """What `redis_store.connect` does with its settings and a caller's options. ValueError, TypeError: a wrong one."""
+    match = SERVERS.fullmatch(url)
+    if match is None or bool(match[5]) != (match[2] == "sentinel"):
+        raise ValueError("expected redis+sentinel://host,…/service or redis+cluster://host,…")
+    scheme, kind, user, hosts, service, rest = match.groups("")
+    settings = settings | parse_url(f"{scheme}://{user}{rest}") | options
+    login = {name: settings.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    tls = make_pool(settings).connection_class is SSLConnection
+    servers = hosts.split(",")
+    if kind == "cluster":
+        return Cluster(servers, settings)
+    sentinels = Sentinels(servers, settings | login | {"db": 0})
+    settings.pop("connection_class", None)
+    return Redis(connection_pool=SentinelPool(service, sentinels, ssl=tls, **settings))  # type: ignore[no-untyped-call]
 
 
 def parse_address(host: str, port: int) -> dict[str, Any]:

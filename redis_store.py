@@ -13,13 +13,12 @@ The path of one request::
                        save_session   a change                compare-and-set SESSION:<sid> EX <max_age>
     Set-Cookie      <- Max-Age = EX
 
-Calls go one way: Flask -> RedisSessionInterface -> RedisStore -> client. ``RedisStore`` is koa's store (``get``,
-``set``, ``destroy``) and four more verbs; ``RedisSession`` is what ``flask.session`` is during a request;
-``RedisSessionInterface`` is the only one that sees cookies and configuration.
+Calls go one way: Flask -> RedisSessionInterface -> RedisStore -> client. owner_index.py keeps what signs a user out
+everywhere: which sessions an owner has, and where one went whose sid was replaced.
 
 Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its name, *key* the prefix and the sid,
-*owner* whoever is signed in. Every time span is in whole **seconds** (koa-session2 counts milliseconds). A refresh is
-*due* when the cookie is old enough; a *trail* leads from a sid that was replaced to its successor.
+*owner* whoever is signed in. Every time span is in **seconds** (koa-session2 counts milliseconds). A refresh is *due*
+when the cookie is old enough; the *horizon* is the time until which it may be done without reading the record.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,11 +51,14 @@ from redis.retry import Retry
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
-from owner_index import OwnerIndex, SessionInfo, batches
+from owner_index import OwnerIndex, SessionInfo, end_all, end_moved, leave_trail
 
 __all__ = ["RedisSession", "RedisSessionInterface", "RedisStore", "SessionInfo", "StoreUnavailable", "connect", "merge"]
 
 log = logging.getLogger(__name__)
+
+Session = dict[str, Any]
+Change = Callable[[Session], Session | None]  # pure; None: nothing is to be written
 
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
 SOCKET_TIMEOUT = 0.25  # seconds, each: for a connection of the pool, to connect, for an answer
@@ -68,7 +70,6 @@ MAX_PAUSE = 0.001  # seconds, between two rounds
 MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
 RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
 CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
-TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
 #: The key of a record that tells when the session began, as a Unix time. `flask.session` does not show it.
 BORN = "_born"
@@ -79,12 +80,10 @@ SID = re.compile(r"[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: What `connect` takes, roughly: redis-py itself would read a wrong database as 0.
 URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
-#: The same for several servers: scheme, kind, user and password, hosts, a Sentinel's service, the rest.
-SERVERS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?]*@)?([^/?@]+)(?:/([\w.-]+))?((?:/\d*)?(?:\?.*)?)")
-
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
 #: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
 SIGNED_COOKIE = re.compile(rf"({SID.pattern})\.([pb])(\d{{0,11}})\.[A-Za-z0-9_-]{{1,11}}\.[A-Za-z0-9_-]{{43}}")
+NO_COOKIE = ("", False, 0.0)  # what `read_cookie` makes of all else
 
 
 class StoreUnavailable(Exception):
@@ -104,17 +103,10 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
 def connect(url: str, **options: Any) -> Any:
     """A Redis client with every timeout, retry and pool limit set on purpose. Connects on first use, not now.
 
-    `url` is ``redis://[[user]:password@]host[:port][/db]`` or ``unix:///path/to/socket[?db=0]``. Several servers::
-
-        redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db]
-        redis+cluster://[[user]:password@]host[:port][,host[:port]...]
-
-    ``rediss`` instead of ``redis`` is TLS, with the certificate checked. The hosts are the sentinels, who are asked for
-    the master of the service, or some servers of the Cluster, who know the others. User and password are for Redis;
-    the sentinels' own are the options ``sentinel_username`` and ``sentinel_password``.
-
-    Options in the URL's query string go to redis-py's pools and win over what is set here, `options` over both.
-    ValueError: the URL is none of these; the message does not show it, nor a password in it.
+    `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` for TLS with the certificate checked, or
+    ``unix:///path/to/socket[?db=0]``. For several servers, ``redis+sentinel://…`` and ``redis+cluster://…``: see
+    redis_servers.py. Options in its query string go to redis-py's pools and win over what is set here, `options` over
+    both. ValueError: the URL is none of these; the message does not show it, nor a password in it.
 
     redis-py's own defaults let one command wait for a minute. It would also repeat commands whose answer was lost,
     which is wrong for GETDEL and SET NX: `RedisStore` repeats those that it may. And its protocol 3 turns off the
@@ -128,30 +120,26 @@ def connect(url: str, **options: Any) -> Any:
         "max_connections": MAX_CONNECTIONS,
         "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
     }
-    kind = hosts = service = ""
     try:
-        if match := SERVERS.fullmatch(url):
-            scheme, kind, user, hosts, service, rest = match.groups("")
-            url = f"{scheme}://{user}{rest}"
-        if URL.fullmatch(url) and bool(service) == (kind == "sentinel"):
-            settings |= parse_url(url) | options
-            login = {name: settings.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-            pool = BlockingConnectionPool(**settings)
-            pool.connection_class(**pool.connection_kwargs)  # an unknown option would show with the first command only
-            if kind:
-                import redis_servers  # here: with one server, this file needs no other
+        if url.startswith(("redis+", "rediss+")):
+            import redis_servers  # here: with one server, this file needs no other
 
-                servers = hosts.split(",")
-                if kind == "cluster":
-                    return redis_servers.Cluster(servers, settings)
-                pool = redis_servers.make_sentinel_pool(service, servers, settings, login)
-            return Redis(connection_pool=pool)
+            return redis_servers.connect(url, settings, options)
+        if URL.fullmatch(url):
+            return Redis(connection_pool=make_pool(settings | parse_url(url) | options))
     except (TypeError, ValueError):
         pass  # its message may quote the password
     raise ValueError(
         "expected redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path, redis+sentinel://…/service or "
         "redis+cluster://…, and known options"
     )
+
+
+def make_pool(settings: dict[str, Any]) -> BlockingConnectionPool:
+    """A pool that makes callers wait for a connection. TypeError, not only with the first command: a wrong option."""
+    pool = BlockingConnectionPool(**settings)
+    pool.connection_class(**pool.connection_kwargs)
+    return pool
 
 
 # Records ----------------------------------------------------------------------------------------------------------
@@ -224,7 +212,7 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
     return f"{{{','.join(members)}}}".encode()
 
 
-def load_record(record: bytes | None) -> dict[str, Any] | None:
+def load_record(record: bytes | None) -> Session | None:
     """What `dump_record` made into `record`. None for None, and, with one line in the log, for a malformed record."""
     if record is None:
         return None
@@ -246,19 +234,13 @@ def load_record(record: bytes | None) -> dict[str, Any] | None:
 class Line:
     """The way to Redis: runs commands, and decides how long to wait for them and which may be sent twice.
 
-    One for a process, and a short-lived one `within` a number of seconds for each request that needs Redis.
+    One for a process, and for each request that needs Redis a copy, with its own budget and the same breaker.
     """
 
     def __init__(self, client: Any) -> None:
         self.client = client
         self.breaker = Breaker()
-        self.left = math.inf  # seconds
-
-    def within(self, seconds: float) -> Line:
-        """A line of which all commands together wait no longer than that."""
-        line = copy.copy(self)
-        line.left = seconds
-        return line
+        self.left = math.inf  # seconds that all commands together may still wait
 
     def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
         """The answer to a command. `again`: it may be sent twice, if the connection breaks before the answer."""
@@ -365,7 +347,8 @@ class RedisStore:
     def within(self, seconds: float) -> RedisStore:
         """This store for one request, whose commands together wait no longer than that for Redis."""
         store = copy.copy(self)
-        store.line = self.line.within(seconds)
+        store.line = copy.copy(self.line)
+        store.line.left = seconds
         return store
 
     def beside(self, name: str) -> RedisStore:
@@ -378,7 +361,7 @@ class RedisStore:
         """The name of the session's key in Redis."""
         return self.prefix + sid
 
-    def get(self, sid: str) -> dict[str, Any] | None:
+    def get(self, sid: str) -> Session | None:
         """The session. GET; koa-session2's ``get``."""
         return load_record(self.read(sid))
 
@@ -386,13 +369,6 @@ class RedisStore:
         """The session's record, as it is in Redis. GET."""
         record: bytes | None = self.line.run("GET", self.key(sid), again=True, NEVER_DECODE=True)
         return record
-
-    def read_many(self, sids: list[str]) -> Iterator[tuple[bytes | None, int]]:
-        """Record and TTL (seconds) of each, hundreds in one round trip. GET and TTL."""
-        for batch in batches(sids):
-            commands = [(name, self.key(sid)) for sid in batch for name in ("GET", "TTL")]
-            answers = iter(self.line.run_all(commands, NEVER_DECODE=True))
-            yield from zip(answers, answers, strict=True)
 
     def set(self, session: Mapping[str, Any], sid: str | None = None, *, max_age: int = WEEK) -> str:
         """Write the session, whatever was there; returns its sid, a new one if none is given. SET EX; koa's ``set``."""
@@ -412,18 +388,11 @@ class RedisStore:
         """Write if there is nothing yet; False, and nothing changed, when there is. SET NX EX."""
         return bool(self.line.run("SET", self.key(sid), dump_record(value), "EX", _whole(max_age), "NX"))
 
-    def take(self, sid: str) -> dict[str, Any] | None:
+    def take(self, sid: str) -> Session | None:
         """Read and delete in one step: of many callers one gets it. GETDEL."""
         return load_record(self.line.run("GETDEL", self.key(sid), NEVER_DECODE=True))
 
-    def update(
-        self,
-        sid: str,
-        change: Callable[[dict[str, Any]], dict[str, Any] | None],
-        *,
-        max_age: int = WEEK,
-        to: str | None = None,
-    ) -> dict[str, Any] | None:
+    def update(self, sid: str, change: Change, *, max_age: int = WEEK, to: str | None = None) -> Session | None:
         """Make the session ``change(session)`` and lose nothing that others write: GET, then a compare-and-set.
 
         `change` must be pure: if another writer was first, it is called again with what that one wrote. None from it
@@ -477,7 +446,7 @@ def new_sid() -> str:
 _MISSING = object()
 
 
-def merge(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Session:
     """`theirs`, with what changed from `base` to `mine` on top: of two writers of different keys both win.
 
     On the same key `mine` wins, except that dicts are merged key by key in their turn; a list is one value. Pure.
@@ -522,7 +491,7 @@ def born(session: Mapping[str, Any]) -> float:
     return float(time) if isinstance(time, int | float) and 0 < time < 2**37 else 0.0
 
 
-def stamp(session: Mapping[str, Any], time: float) -> dict[str, Any]:
+def stamp(session: Mapping[str, Any], time: float) -> Session:
     """The session with the time of its birth as its last key; without one if that is 0, or the session empty. Pure."""
     rest = {key: value for key, value in session.items() if key != BORN}
     return {**rest, BORN: time} if rest and time else rest
@@ -547,15 +516,7 @@ class RedisSession(SecureCookieSession):
     """
 
     def __init__(
-        self,
-        store: RedisStore,
-        sid: str,
-        *,
-        permanent: bool = True,
-        due: bool = False,
-        horizon: float = 0.0,
-        oldest: float = 0.0,
-        patience: float = math.inf,
+        self, store: RedisStore, sid: str, *, permanent: bool, due: bool, horizon: float, oldest: float, patience: float
     ) -> None:
         super().__init__()
         self._store = store
@@ -671,40 +632,29 @@ def _is_lifetime(value: Any) -> bool:
     return type(_seconds(value)) in (int, float) and 1 <= _seconds(value) < 2**31
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
 #: What `check` looks at: default (None: that is Flask's), what is accepted, in words.
 SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_USE_SIGNER": (True, lambda value: isinstance(value, bool), "True or False"),
     "SESSION_PERMANENT": (True, lambda value: isinstance(value, bool), "True or False"),
     "SESSION_REFRESH_AFTER": (60, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
-    "SESSION_ABSOLUTE_LIFETIME": (
-        None,
-        lambda value: value is None or _is_lifetime(value),
-        "a lifetime, as below, or None",
-    ),
-    "SESSION_MAX_PER_OWNER": (
-        None,
-        lambda value: value is None or (type(value) is int and value > 0),
-        "a number, or None",
-    ),
-    "SESSION_MAX_WAIT": (
-        1,
-        lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT,
-        "seconds, 0.25 or more",
-    ),
-    "SESSION_MAX_BYTES": (2**20, lambda value: type(value) is int and value > 0, "a whole number of bytes"),
+    "SESSION_ABSOLUTE_LIFETIME": (None, lambda value: value is None or _is_lifetime(value), "a lifetime, or None"),
+    "SESSION_MAX_PER_OWNER": (None, lambda value: value is None or _is_count(value), "a number, or None"),
+    "SESSION_MAX_WAIT": (1, lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT, "0.25 s or more"),
+    "SESSION_MAX_BYTES": (2**20, _is_count, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
     **{
         f"SESSION_{name}": (None, lambda value: not isinstance(value, str), "True or False")  # "False" would be true
         for name in ("COOKIE_SECURE", "COOKIE_HTTPONLY", "COOKIE_PARTITIONED", "REFRESH_EACH_REQUEST")
     },
     "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
-    "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a timedelta or seconds, 1 s to 68 years"),
+    "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a lifetime: a timedelta or seconds, 1 s to 68 years"),
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
     "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
 }
-
-
-NO_COOKIE = ("", False, 0.0)
 
 
 @functools.lru_cache(maxsize=8)  # building a signer costs more than signing
@@ -727,8 +677,10 @@ class RedisSessionInterface(SessionInterface):
     def check(self, app: Flask) -> None:
         """Fill in default settings; ValueError for a wrong one, with key, value and what was expected.
 
-        Called before an app's first request. An app that would rather not start than fail there calls it at its start.
+        Called with an app's first request. An app that would rather not start than fail there calls it at its start.
         """
+        if app.extensions.get("redis_session") is self:  # it was checked before
+            return
         for name, (default, accepts, expected) in SETTINGS.items():
             value = app.config.setdefault(name, default)
             if not accepts(value):
@@ -736,13 +688,9 @@ class RedisSessionInterface(SessionInterface):
                 raise ValueError(f"{name} is {shown}; expected {expected}")
         app.extensions["redis_session"] = self
 
-    def _prepare(self, app: Flask) -> None:
-        if app.extensions.get("redis_session") is not self:
-            self.check(app)
-
     def open_session(self, app: Flask, request: Request) -> RedisSession | None:
         """The session of a request, not read yet. None, for Flask's NullSession, when there is no SECRET_KEY."""
-        self._prepare(app)
+        self.check(app)
         if app.config["SESSION_USE_SIGNER"] and not app.secret_key:
             return None
         cookies = request.cookies.getlist(self.get_cookie_name(app))
@@ -783,12 +731,14 @@ class RedisSessionInterface(SessionInterface):
             response.headers.setdefault("Retry-After", str(RETRY_AFTER))
         if session.accessed or sid is not None:
             response.vary.add("Cookie")
+        if sid is None:
+            return
         name, attributes = self.get_cookie_name(app), self._get_cookie_attributes(app)
         if sid:
             permanent = session.permanent if session.loaded else True  # only such a session is refreshed unread
             cookie = self.make_cookie(app, sid, permanent, session.horizon)
             response.set_cookie(name, cookie, max_age=session.max_age if permanent else None, **attributes)
-        elif sid is not None:
+        else:
             response.delete_cookie(name, **attributes)
 
     def _refuse(self, app: Flask, response: Response) -> None:
@@ -873,7 +823,7 @@ class RedisSessionInterface(SessionInterface):
         base, mine = load_record(session.record or None), stamp(session, session.born)
         if base is None:
             if mine and session.cleared:  # whoever was signed in, under a sid that was just replaced, no longer is
-                self._end_moved(session.store, session.sid)
+                end_moved(session.store, session.sid)
             return self._create(app, session, mine) if mine else None
         due = session.modified or (session.due and session.permanent)
         if due and not session.born and self.get_absolute_max_age(app) < math.inf:  # koa does not tell when it began
@@ -886,23 +836,20 @@ class RedisSessionInterface(SessionInterface):
 
     def _refresh(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
         try:
-            max_age = self._set_life(app, session, owners, session.sid)
-            if session.store.touch(session.sid, max_age=max_age):
+            if session.store.touch(session.sid, max_age=self._set_life(app, session, owners, session.sid)):
                 return session.sid
+            self._delist(session.store, owners, session.sid)
         except StoreUnavailable as error:  # nothing is lost: the next request tries again
             log.warning("%s", error)
-            return None
-        self._delist(session.store, owners, session.sid)
         return None
 
-    def _create(self, app: Flask, session: RedisSession, content: dict[str, Any]) -> str | None:
+    def _create(self, app: Flask, session: RedisSession, content: Session) -> str | None:
         # Always a new sid: one that the visitor brought along may be known to somebody else (session fixation).
         sid, owners = new_sid(), _names(self._owners(app, content))
         if owners or self.get_absolute_max_age(app) < math.inf:
             session.born = now()
         mine = stamp(content, session.born)
-        record = dump_record(mine)
-        self._check_size(app, session, record)
+        record = self._make_record(app, session, mine)
         # False only if a client that repeats commands by itself sent it twice; then the record is ours, and there.
         session.store.add(sid, mine, max_age=self._set_life(app, session, owners, sid))
         session.sid, session.record, session.moving = sid, record, False
@@ -910,7 +857,7 @@ class RedisSessionInterface(SessionInterface):
         dict.update(session, stamp(content, 0))
         return self._settle(app, session, owners)
 
-    def _write(self, app: Flask, session: RedisSession, base: dict[str, Any], mine: dict[str, Any]) -> str | None:
+    def _write(self, app: Flask, session: RedisSession, base: Session, mine: Session) -> str | None:
         before, after = self._owners(app, base), self._owners(app, mine)
         kind = classify(before, after, cleared=session.cleared, moving=session.moving)
         afresh = session.cleared and kind in ("login", "logout")  # then it is not merged with what others write
@@ -918,38 +865,37 @@ class RedisSessionInterface(SessionInterface):
         if kind == "login":
             session.born = now()
             mine = stamp(mine, session.born)
-        record = dump_record(mine)
-        self._check_size(app, session, record)
+        record = self._make_record(app, session, mine)
         if kind == "move":
-            self._leave_trail(session.store, sid, to)
+            leave_trail(session.store, sid, to)
 
-        def change(theirs: dict[str, Any]) -> dict[str, Any]:
+        def change(theirs: Session) -> Session:
             merged = mine if afresh else merge(base, mine, theirs)
             merged = stamp(merged, born(merged))
-            self._check_size(app, session, dump_record(merged))
+            self._make_record(app, session, merged)  # or it is too large
             return merged
 
         max_age = self._set_life(app, session, _names(after), to)
-        stored: dict[str, Any] | None = mine
+        stored: Session | None = mine
         if not session.store.swap(sid, session.record, record, max_age=max_age, to=to):
             stored = session.store.update(sid, change, max_age=max_age, to=to)
         if not stored or to != sid:
             self._delist(session.store, _names(before), sid)
-        if stored is not None:
-            session.sid, session.record, session.moving = to, record if stored else b"", False
-            return "" if not stored else to if to == sid else self._settle(app, session, _names(after))
-        self._delist(session.store, _names(after), to)
-        return self._come_late(app, session, kind, base, mine)
+        if stored is None:
+            self._delist(session.store, _names(after), to)
+            return self._come_late(app, session, kind, base, mine)
+        session.sid, session.record, session.moving = to, record if stored else b"", False
+        if stored and to != sid:
+            return self._settle(app, session, _names(after))
+        return to if stored else ""
 
-    def _come_late(
-        self, app: Flask, session: RedisSession, kind: str, base: dict[str, Any], mine: dict[str, Any]
-    ) -> str | None:
+    def _come_late(self, app: Flask, session: RedisSession, kind: str, base: Session, mine: Session) -> str | None:
         """The session ended meanwhile, and stays ended, however often it is saved: so its record is not forgotten.
 
         A sign-out also ends it where it was moved to.
         """
         leaves = kind == "logout" or (kind == "login" and session.cleared)
-        ended = leaves and self._end_moved(session.store, session.sid)
+        ended = leaves and end_moved(session.store, session.sid)
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
         if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
             own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
@@ -965,7 +911,7 @@ class RedisSessionInterface(SessionInterface):
         record, session.record = session.record, b""
         ended = bool(record) and session.store.destroy(session.sid)
         self._delist(session.store, owners, session.sid)
-        return "" if ended or self._end_moved(session.store, session.sid) else None
+        return "" if ended or end_moved(session.store, session.sid) else None
 
     def _set_life(self, app: Flask, session: RedisSession, owners: set[str], sid: str) -> int:
         """Seconds for EX and Max-Age, within both limits; its owners' lists know the session for at least that long."""
@@ -977,19 +923,16 @@ class RedisSessionInterface(SessionInterface):
         return session.max_age
 
     def _settle(self, app: Flask, session: RedisSession, owners: set[str]) -> str:
-        """Once the record is there: has somebody revoked it meanwhile, and does the owner have too many sessions?"""
-        index, sid = OwnerIndex(session.store), session.sid
-        listed, ended = index.lists(owners, sid), []
-        if not listed:
-            session.store.destroy(sid)
-        elif most := app.config["SESSION_MAX_PER_OWNER"]:
+        """Once the record is there: has the owner too many sessions, and has somebody revoked this one meanwhile?"""
+        index = OwnerIndex(session.store)
+        if most := app.config["SESSION_MAX_PER_OWNER"]:
             for owner in owners:
-                oldest = [info.sid for info in self._sessions_of(app, session.store, owner)[:-most]]
-                index.revoke(owner, oldest, lambda sids: self._end_all(session.store, sids))
-                ended += oldest
-        if not listed or sid in ended:
-            raise StoreUnavailable("a session was revoked while it began, or its owner's list was lost")
-        return sid
+                infos = self._sessions_of(app, session.store, owner)
+                index.revoke(owner, [info.sid for info in infos[:-most]])
+        if index.lists(owners, session.sid):
+            return session.sid
+        session.store.destroy(session.sid)
+        raise StoreUnavailable("a session was revoked while it began, or its owner's list was lost")
 
     def _delist(self, store: RedisStore, owners: set[str], sid: str) -> None:
         try:
@@ -1002,28 +945,17 @@ class RedisSessionInterface(SessionInterface):
         session = session or {}
         return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
 
-    def _check_size(self, app: Flask, session: RedisSession, record: bytes) -> None:
+    def _make_record(self, app: Flask, session: RedisSession, content: Session) -> bytes:
+        record = dump_record(content)
         if len(record) > max(limit := app.config["SESSION_MAX_BYTES"], len(session.record)):  # it may always shrink
             raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
-
-    # The trail: a logout that comes upon a sid which regenerate() has just replaced ends the session where it went.
-
-    def _leave_trail(self, store: RedisStore, sid: str, to: str) -> None:
-        trails = store.beside("MOVED")  # old sid -> {new sid: True}
-        if not trails.add(sid, {to: True}, max_age=TRAIL_MAX_AGE):
-            trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
-
-    def _end_moved(self, store: RedisStore, *sids: str) -> bool:
-        """Whether there was a session to end where the trail of the last sid leads. `sids`: the way so far."""
-        trail = store.beside("MOVED").get(sids[-1]) if sids[-1] else None
-        # A list: any() alone would stop at the first that it ends.
-        return any([store.destroy(to) or self._end_moved(store, *sids, to) for to in trail or {} if to not in sids])
+        return record
 
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text.
 
     def sessions_of(self, owner: object) -> list[SessionInfo]:
         """The sessions of an owner, the oldest sign-in first. Needs an app context. StoreUnavailable."""
-        self._prepare(current_app)
+        self.check(current_app)
         return self._sessions_of(current_app, self.store, str(owner))
 
     def revoke(self, owner: object, keep: str | None = None) -> int:
@@ -1033,19 +965,18 @@ class RedisSessionInterface(SessionInterface):
         have ended; do it again.
         """
         index = OwnerIndex(self.store)
-        sids = [sid for sid in index.sids(str(owner)) if sid != keep]
-        return index.revoke(str(owner), sids, lambda sids: self._end_all(self.store, sids))
+        return index.revoke(str(owner), [sid for sid in index.sids(str(owner)) if sid != keep])
 
     def end(self, sid: str) -> bool:
         """End one session, whoever's it is; False when there was none. Needs an app context. StoreUnavailable."""
-        self._prepare(current_app)
+        self.check(current_app)
         owners = _names(self._owners(current_app, self.store.get(sid)))
-        ended = self._end_all(self.store, [sid]) > 0
+        ended = end_all(self.store, [sid]) > 0
         self._delist(self.store, owners, sid)
         return ended
 
     def describe(self, app: Flask, sid: str, record: bytes | None, ttl: int) -> SessionInfo | None:
-        """What `RedisStore.read_many` found of a session. None: it has ended, maybe by the absolute limit."""
+        """What `owner_index.read_all` found of a session. None: it has ended, maybe by the absolute limit."""
         idle, limit, time = self.get_max_age(app), self.get_absolute_max_age(app), now()
         session = load_record(record)
         start = born(session or {})
@@ -1066,11 +997,6 @@ class RedisSessionInterface(SessionInterface):
         found = [self.describe(app, *each) for each in OwnerIndex(store).read(owner, now(), self.get_max_age(app))]
         infos = [info for info in found if info and owner in info.owners]
         return sorted(infos, key=lambda info: (info.created is not None, info.created, info.sid))
-
-    def _end_all(self, store: RedisStore, sids: list[str]) -> int:
-        """How many of these there were to end, here or where they were moved to."""
-        answers = store.line.run_all(("DEL", store.key(sid)) for sid in sids)
-        return sum(bool(there) or self._end_moved(store, sid) for sid, there in zip(sids, answers, strict=True))
 
 
 def _names(owners: Mapping[str, Any]) -> set[str]:

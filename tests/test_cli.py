@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 import fakeredis
 import pytest
 from click.testing import Result
-from conftest import SECRET_KEY, Clock, route
+from conftest import SECRET_KEY, Clock, interface_of, route
 from flask import Flask, session
 
 import cli
@@ -249,17 +250,24 @@ def flask(server: Any, *words: str, owner: str = "ada", stderr: int = subprocess
     return subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
 
 
-def test_the_progress_bar_keeps_out_of_the_output(server: Any) -> None:
-    """On a terminal it is on stderr, while stdout still is one JSON document."""
-    ours, theirs = os.openpty()
-    try:
-        run = flask(server, "stats", "--json", stderr=theirs)
-        shown = os.read(ours, 10_000).decode()
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert "Scanning" in shown
-    assert json.loads(run.stdout)["sessions"] == 1
+class Terminal(io.StringIO):
+    """Where a person looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar_keeps_out_of_the_output(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal it is on stderr, and nothing of it on stdout."""
+    sid = sign_in(app)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with app.app_context():
+        assert list(cli.scan(interface_of(app))) == [sid]
+    assert "Scanning" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
 
 
 # show -------------------------------------------------------------------------------------------------------------
