@@ -222,10 +222,7 @@ def home() -> str:
     cookie["HttpOnly"] = "yes" if interface.get_cookie_httponly(current_app) else "no"
     cookie["Secure"] = "yes" if interface.get_cookie_secure(current_app) else "no"
     cookie["SameSite"] = interface.get_cookie_samesite(current_app) or "not set"
-    try:
-        ttl = interface.store.client.ttl(interface.store.key(mine.sid))
-    except Exception:  # whatever the client raises, as in RedisStore
-        raise SessionUnavailable from None
+    ttl = mine.store.line.run("TTL", interface.store.key(mine.sid), again=True)
     record = {"Key": interface.store.key(short), "TTL": f"{ttl} s"}
     text = json.dumps(json.loads(mine.record), indent=2)
     return render_template(

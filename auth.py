@@ -1,4 +1,4 @@
-"""Sign in, sign out, and pages for those who are signed in. Knows ``flask.session``, and nothing of Redis."""
+"""Sign in, sign out, and pages for those who are signed in. Knows ``flask.session`` and its interface, not Redis."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def login() -> ResponseReturnValue:
     target = local_path(request.values.get("next", ""))
     if max(len(username), len(password)) > MAX_INPUT:
         abort(400, f"A user name and a password have at most {MAX_INPUT} characters.")
-    failed, wait = request.method == "POST", 0
-    if failed:
+    posted, wait = request.method == "POST", 0
+    if posted:
         guessing = current_app.extensions["guessing"]
         wait, counted = guessing.begin(username)
         if not wait and fits(username, password):
@@ -117,10 +117,10 @@ def login() -> ResponseReturnValue:
             response = redirect(target or url_for("home"), 303)
             guessing.remember(response, username)
             return response
-    page = render_template("login.html", failed=failed, wait=wait, username=username, next=target, max_input=MAX_INPUT)
+    page = render_template("login.html", failed=posted, wait=wait, username=username, next=target, max_input=MAX_INPUT)
     if wait:
         return page, 429, {"Retry-After": str(wait)}
-    return page, 401 if failed else 200
+    return page, 401 if posted else 200
 
 
 @blueprint.post("/logout")

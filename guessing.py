@@ -28,7 +28,7 @@ from flask import current_app, request, session
 from itsdangerous import BadSignature, TimestampSigner
 from werkzeug.wrappers import Response
 
-from redis_store import RedisSession, RedisStore
+from redis_store import RedisSession, RedisSessionInterface, RedisStore
 
 INTERVAL = 300  # seconds in which a counter forgets one failure: 288 guesses a day, and no wait is longer
 
@@ -79,9 +79,8 @@ class Guessing:
 
     def remember(self, response: Response, account: str) -> None:
         """Give the browser a cookie that proves that it signed in to `account`: the device cookie of OWASP."""
-        interface = current_app.session_interface
-        names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
-        attributes = {name: getattr(interface, f"get_cookie_{name}")(current_app) for name in names}
+        interface = cast(RedisSessionInterface, current_app.session_interface)
+        attributes = interface.get_cookie_attributes(current_app)
         device = read_device(account) or secrets.token_hex(16)
         value = get_signer(f"device of {account}").sign(device).decode()
         response.set_cookie(get_cookie_name(), value, max_age=DEVICE_MAX_AGE, **attributes)

@@ -39,7 +39,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Flask, Request, Response, current_app
+import flask
+from flask import Flask, Request, Response, current_app, has_request_context
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SecureCookieSession, SessionInterface
 from itsdangerous import BadSignature, TimestampSigner
@@ -487,14 +488,14 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
 
 def born(session: Mapping[str, Any]) -> float:
     """When the session began (Unix time); 0 if it does not tell."""
-    time = session.get(BORN)
-    return float(time) if isinstance(time, int | float) and 0 < time < 2**37 else 0.0
+    at = session.get(BORN)
+    return float(at) if isinstance(at, int | float) and 0 < at < 2**37 else 0.0
 
 
-def stamp(session: Mapping[str, Any], time: float) -> Session:
+def stamp(session: Mapping[str, Any], at: float) -> Session:
     """The session with the time of its birth as its last key; without one if that is 0, or the session empty. Pure."""
     rest = {key: value for key, value in session.items() if key != BORN}
-    return {**rest, BORN: time} if rest and time else rest
+    return {**rest, BORN: at} if rest and at else rest
 
 
 def _misses_session(session: RedisSession, status: int) -> bool:
@@ -516,11 +517,11 @@ class RedisSession(SecureCookieSession):
     """
 
     def __init__(
-        self, store: RedisStore, sid: str, *, permanent: bool, due: bool, horizon: float, oldest: float, patience: float
+        self, store: RedisStore, sid: str, *, permanent: bool, due: bool, horizon: float, oldest: float, budget: float
     ) -> None:
         super().__init__()
         self._store = store
-        self._patience = patience  # seconds that the request may wait for Redis
+        self._budget = budget  # seconds that the request may wait for Redis, in all
         self._oldest = oldest  # Unix time; a session that began before counts as expired
         self._permanent = permanent  # unless the session says otherwise
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
@@ -542,7 +543,7 @@ class RedisSession(SecureCookieSession):
     @functools.cached_property
     def store(self) -> RedisStore:
         """The store, as far as this request may wait for it."""
-        return self._store.within(self._patience)
+        return self._store.within(self._budget)
 
     def load(self) -> None:
         """Read the record, once. SessionUnavailable, once: Redis is away.
@@ -703,7 +704,7 @@ class RedisSessionInterface(SessionInterface):
             due=due,
             horizon=horizon,
             oldest=now() - self.get_absolute_max_age(app),
-            patience=app.config["SESSION_MAX_WAIT"],
+            budget=app.config["SESSION_MAX_WAIT"],
         )
 
     # The session is one that open_session made; None when that failed, and Flask is already answering with a 500.
@@ -733,7 +734,7 @@ class RedisSessionInterface(SessionInterface):
             response.vary.add("Cookie")
         if sid is None:
             return
-        name, attributes = self.get_cookie_name(app), self._get_cookie_attributes(app)
+        name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
         if sid:
             permanent = session.permanent if session.loaded else True  # only such a session is refreshed unread
             cookie = self.make_cookie(app, sid, permanent, session.horizon)
@@ -799,15 +800,16 @@ class RedisSessionInterface(SessionInterface):
         sid, kind, until = match.groups()
         # Without one, the record need never be looked at; unless an absolute limit was set since.
         horizon = float(until) if until else math.inf if self.get_absolute_max_age(app) == math.inf else 0.0
-        time, max_age = signer.get_timestamp(), self.get_max_age(app)
-        age = time - int(signed.timestamp())
-        if not -CLOCK_SKEW <= age <= max_age or (until and time > horizon):
+        at, max_age = signer.get_timestamp(), self.get_max_age(app)
+        age = at - int(signed.timestamp())
+        if not -CLOCK_SKEW <= age <= max_age or (until and at > horizon):
             return NO_COOKIE
         if (after := app.config["SESSION_REFRESH_AFTER"]) >= max_age:
             after = max_age // 2  # or it would never be due in time
         return sid, refresh and kind == "p" and (after == 0 or age > after), horizon
 
-    def _get_cookie_attributes(self, app: Flask) -> dict[str, Any]:
+    def get_cookie_attributes(self, app: Flask) -> dict[str, Any]:
+        """What ``SESSION_COOKIE_*`` says, for ``set_cookie`` and ``delete_cookie`` alike."""
         names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
         return {name: getattr(self, f"get_cookie_{name}")(app) for name in names}
 
@@ -915,11 +917,11 @@ class RedisSessionInterface(SessionInterface):
 
     def _set_life(self, app: Flask, session: RedisSession, owners: set[str], sid: str) -> int:
         """Seconds for EX and Max-Age, within both limits; its owners' lists know the session for at least that long."""
-        idle, time = self.get_max_age(app), now()
+        idle, at = self.get_max_age(app), now()
         end = session.born + self.get_absolute_max_age(app) if session.born else math.inf
-        session.max_age = max(1, int(min(idle, end - time)))
-        if sid != session.sid or time + session.max_age > session.horizon:
-            session.horizon = min(end, OwnerIndex(session.store).add(owners, sid, time, idle))
+        session.max_age = max(1, int(min(idle, end - at)))
+        if sid != session.sid or at + session.max_age > session.horizon:
+            session.horizon = min(end, OwnerIndex(session.store).add(owners, sid, at, idle))
         return session.max_age
 
     def _settle(self, app: Flask, session: RedisSession, owners: set[str]) -> str:
@@ -956,7 +958,7 @@ class RedisSessionInterface(SessionInterface):
     def sessions_of(self, owner: object) -> list[SessionInfo]:
         """The sessions of an owner, the oldest sign-in first. Needs an app context. StoreUnavailable."""
         self.check(current_app)
-        return self._sessions_of(current_app, self.store, str(owner))
+        return self._sessions_of(current_app, self._get_store(), str(owner))
 
     def revoke(self, owner: object, keep: str | None = None) -> int:
         """End the sessions of an owner, except that of the sid `keep`; returns how many. StoreUnavailable.
@@ -964,30 +966,37 @@ class RedisSessionInterface(SessionInterface):
         A sign-in at the same time either ends as well, or is in `sessions_of` afterwards. When this raises, some may
         have ended; do it again.
         """
-        index = OwnerIndex(self.store)
+        index = OwnerIndex(self._get_store())
         return index.revoke(str(owner), [sid for sid in index.sids(str(owner)) if sid != keep])
 
     def end(self, sid: str) -> bool:
-        """End one session, whoever's it is; False when there was none. Needs an app context. StoreUnavailable."""
+        """End one session, whosever it is; False when there was none. Needs an app context. StoreUnavailable."""
         self.check(current_app)
-        owners = _names(self._owners(current_app, self.store.get(sid)))
-        ended = end_all(self.store, [sid]) > 0
-        self._delist(self.store, owners, sid)
+        store = self._get_store()
+        owners = _names(self._owners(current_app, store.get(sid)))
+        ended = end_all(store, [sid]) > 0
+        self._delist(store, owners, sid)
         return ended
+
+    def _get_store(self) -> RedisStore:
+        """The store; in a request its own, which waits for Redis no longer than one request may."""
+        if has_request_context() and isinstance(flask.session, RedisSession) and flask.session._store is self.store:
+            return flask.session.store
+        return self.store
 
     def describe(self, app: Flask, sid: str, record: bytes | None, ttl: int) -> SessionInfo | None:
         """What `owner_index.read_all` found of a session. None: it has ended, maybe by the absolute limit."""
-        idle, limit, time = self.get_max_age(app), self.get_absolute_max_age(app), now()
+        idle, limit, at = self.get_max_age(app), self.get_absolute_max_age(app), now()
         session = load_record(record)
         start = born(session or {})
-        if ttl == -2 or 0 < start < time - limit:
+        if ttl == -2 or 0 < start < at - limit:
             return None
-        capped = ttl < 0 or (start > 0 and ttl > start + limit - time - 2)  # EX was not the idle limit
+        capped = ttl < 0 or (start > 0 and ttl > start + limit - at - 2)  # EX was not the idle limit
         return SessionInfo(
             sid,
             sorted(_names(self._owners(app, session))),
             datetime.fromtimestamp(start, UTC) if start else None,
-            None if capped else datetime.fromtimestamp(time - max(0, idle - ttl), UTC),
+            None if capped else datetime.fromtimestamp(at - max(0, idle - ttl), UTC),
             ttl,
             len(record or b""),
             None if session is None else {key: value for key, value in session.items() if key != BORN},

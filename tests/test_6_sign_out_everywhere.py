@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from turns import Turns, orders
 
 from owner_index import OwnerIndex
-from redis_store import RedisSessionInterface, SessionInfo
+from redis_store import Line, RedisSessionInterface, SessionInfo, StoreUnavailable
 
 IDLE = 31 * 24 * 3600  # Flask's default, in seconds
 
@@ -264,28 +264,33 @@ def test_ten_thousand_ended_sessions_leave_nothing(server: RedisServer, clock: C
     assert owned(client) == set()
 
 
-@pytest.mark.parametrize("path", ["/login", "/regenerate", "/logout", "/login?user=bob"])
-@pytest.mark.parametrize("alive", range(8))
+@pytest.mark.parametrize("path", ["/login", "/regenerate", "/logout", "/login?user=bob", "revoke"])
+@pytest.mark.parametrize("alive", range(7))
 def test_a_crash_between_two_commands_leaves_no_session_without_a_name(
     app: Flask, client: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch, path: str, alive: int
 ) -> None:
-    """After each number of commands; and the name is gone after its time, when somebody signs in."""
+    """After each number of commands. A name without a session goes when its time is past, and somebody signs in."""
     browser = app.test_client() if path == "/login" else signed_in(app)
-    execute, commands = client.execute_command, itertools.count()
+    ask, commands = Line._ask, itertools.count()
 
-    def dying(*command: Any, **options: Any) -> Any:
+    def dying(line: Line, *args: Any) -> Any:
         if next(commands) >= alive:
             raise KeyboardInterrupt
-        return execute(*command, **options)
+        return ask(line, *args)
 
-    monkeypatch.setattr(client, "execute_command", dying)
-    with suppress(KeyboardInterrupt):
-        browser.get(path)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Line, "_ask", dying)
+        if path == "revoke":
+            revoke(app)
+        else:
+            browser.get(path)
     assert owned(client) == {info.sid for owner in ("ada", "bob") for info in sessions_of(app, owner)}
-    revoke(app)
     revoke(app, "bob")
+    revoke(app)
     assert owned(client) == set()
+    clock.offset = 2 * IDLE + 100
+    last = signed_in(app)
+    assert listed(client) == {cookie_of(last)[:48]}
 
 
 def test_every_list_has_a_ttl(app: Flask, client: Any) -> None:
@@ -362,10 +367,10 @@ def test_a_refresh_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Tur
         assert live(client) == listed(client) == set(), order
 
 
-def test_a_revoke_without_its_mark_would_lose_the_race(
+def test_a_login_that_did_not_look_again_would_lose_the_race(
     app: Flask, client: Any, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The orders above include one in which a login slips through a revoke that only deletes and forgets."""
+    """The orders above include one in which a login slips through a revoke."""
     monkeypatch.setattr("owner_index.OwnerIndex.lists", lambda *_: True)
     for order in orders(5, 5):
         client.flushall()
@@ -440,3 +445,15 @@ def test_created_does_not_change_with_the_sid(app: Flask, clock: Clock) -> None:
     (after,) = sessions_of(app, "bob")
     assert after.created is not None
     assert abs(after.created - datetime.now(UTC)).total_seconds() < 5
+
+
+def test_a_view_that_asks_for_sessions_waits_within_the_budget_of_its_request(app: Flask) -> None:
+    """What its own session took of SESSION_MAX_WAIT is gone; on the command line there is no budget."""
+    signed_in(app)
+    with app.test_request_context():
+        session.get("user_id")
+        session.store.line.left = 0  # type: ignore[attr-defined]  # of RedisSession
+        for ask in (interface_of(app).sessions_of, interface_of(app).revoke, interface_of(app).end):
+            with pytest.raises(StoreUnavailable):
+                ask("ada")
+    assert len(sessions_of(app)) == 1
