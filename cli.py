@@ -289,7 +289,7 @@ def revoke(
 
     SESSION is a sid, a handle, or the first digits of one (which takes a scan, unless --owner is given).
     """
-    if (session is None and owner is None) or (keep and (session or owner is None)):
+    if (session is None and owner is None) or (keep is not None and (session or owner is None)):
         raise click.UsageError("expected SESSION, or --owner NAME, or --owner NAME --keep SESSION")
     if session is not None:
         sid = find(interface, session, owner)
@@ -301,7 +301,7 @@ def revoke(
             raise click.ClickException("no session has this sid")
         click.echo(f"Ended {_count(1)}.")
         return
-    kept = find(interface, keep, owner) if keep else None
+    kept = find(interface, keep, owner) if keep is not None else None
     if not yes:
         number = sum(info.sid != kept for info in interface.sessions_of(owner))
         if number:

@@ -82,7 +82,7 @@ class Guessing:
         interface = cast(RedisSessionInterface, current_app.session_interface)
         attributes = interface.get_cookie_attributes(current_app)
         device = read_device(account) or secrets.token_hex(16)
-        value = get_signer(f"device of {account}").sign(device).decode()
+        value = get_device_signer(account).sign(device).decode()
         response.set_cookie(get_cookie_name(), value, max_age=DEVICE_MAX_AGE, **attributes)
 
     def _count(self, kind: str, name: str) -> tuple[int, int, str]:
@@ -149,13 +149,18 @@ def get_cookie_name() -> str:
 
 def read_device(account: str) -> str | None:
     """The random id of the visitor's browser. None: it has not signed in to `account`, or long ago."""
-    signer = get_signer(f"device of {account}")
+    signer = get_device_signer(account)
     for value in request.cookies.getlist(get_cookie_name()):  # one may be planted, from another host or path
         try:
             return signer.unsign(value, max_age=DEVICE_MAX_AGE).decode()
         except BadSignature:
             pass
     return None
+
+
+def get_device_signer(account: str) -> TimestampSigner:
+    """Another one for each account, and after each change of its password: then no browser is known."""
+    return get_signer(f"device of {account} {current_app.config['ACCOUNTS'].get(account, '')}")
 
 
 def get_signer(salt: str) -> TimestampSigner:

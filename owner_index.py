@@ -32,11 +32,11 @@ BATCH = 500  # sids that one round trip may be about
 MARK = 0  # the score of a sid that is being revoked
 TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
-# One step, so that no list is ever without a TTL.
+# One step, so that no list is ever without a TTL. In seconds from now: Redis may have another clock.
 _ADD = f"""
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '({MARK}', ARGV[3])
-redis.call('EXPIREAT', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])
+redis.call('EXPIRE', KEYS[1], redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] - ARGV[3])
 """
 
 
@@ -83,10 +83,11 @@ class OwnerIndex:
             self._run("EVAL", _ADD, 1, self.key(owner), until + GRACE, sid, int(now))
         return until
 
-    def discard(self, owners: Iterable[str], sid: str) -> None:
-        """Take a session that has ended off the lists."""
+    def discard(self, owners: Iterable[str], *sids: str) -> None:
+        """Take sessions that have ended off the lists."""
         for owner in owners:
-            self._run("ZREM", self.key(owner), sid)
+            for batch in batches([*sids]):
+                self._run("ZREM", self.key(owner), *batch)
 
     def lists(self, owners: Iterable[str], sid: str) -> bool:
         """Whether nobody revoked the session since it was added."""
@@ -98,15 +99,13 @@ class OwnerIndex:
         pairs = self._run("ZRANGE", self.key(owner), 0, -1, "WITHSCORES", withscores=True)
         return {sid.decode(errors="replace") if isinstance(sid, bytes) else sid: score for sid, score in pairs or ()}
 
-    def read(self, owner: str, now: float, max_age: int) -> list[tuple[str, bytes, int]]:
-        """Sid, record and TTL (seconds) of each session that lives. The others are taken off the list."""
+    def read(self, owner: str, now: float, max_age: int) -> tuple[list[tuple[str, bytes, int]], list[str]]:
+        """Sid, record and TTL (seconds) of each session that lives; and the sids that are to be discarded."""
         scores = self.sids(owner)
         found = list(zip(scores, read_all(self._sessions, [*scores]), strict=True))
         # Not what was added within the last minute: it may be a login whose record is still to come.
         gone = [sid for sid, (record, _) in found if record is None and scores[sid] < int(now) + 2 * max_age]
-        for batch in batches(gone):
-            self._run("ZREM", self.key(owner), *batch)
-        return [(sid, record, ttl) for sid, (record, ttl) in found if record is not None]
+        return [(sid, record, ttl) for sid, (record, ttl) in found if record is not None], gone
 
     def revoke(self, owner: str, sids: list[str]) -> int:
         """End these sessions of an owner; returns how many there were to end."""
@@ -115,7 +114,7 @@ class OwnerIndex:
             marks = [word for sid in batch for word in (MARK, sid)]
             self._run("ZADD", self.key(owner), "XX", *marks)
             ended += end_all(self._sessions, batch)
-            self._run("ZREM", self.key(owner), *batch)
+            self.discard([owner], *batch)
         return ended
 
 
@@ -130,11 +129,17 @@ def leave_trail(store: RedisStore, sid: str, to: str) -> None:
         trails.update(sid, lambda trail: {**trail, to: True}, max_age=TRAIL_MAX_AGE)
 
 
-def end_moved(store: RedisStore, *sids: str) -> bool:
-    """Whether there was a session to end where the trail of the last sid leads. `sids`: the way so far."""
-    trail = store.beside("MOVED").get(sids[-1]) if sids[-1] else None
-    # A list: any() alone would stop at the first that it ends.
-    return any([store.destroy(to) or end_moved(store, *sids, to) for to in trail or {} if to not in sids])
+def end_moved(store: RedisStore, sid: str) -> bool:
+    """Whether there was a session to end where the trail of `sid` leads, however long it is."""
+    trails, ended, ahead, seen = store.beside("MOVED"), False, [sid] if sid else [], {sid}
+    while ahead:
+        for to in trails.get(ahead.pop()) or {}:
+            if store.destroy(to):
+                ended = True
+            elif to not in seen:
+                ahead.append(to)
+            seen.add(to)
+    return ended
 
 
 def read_all(store: RedisStore, sids: list[str]) -> Iterator[tuple[bytes | None, int]]:
@@ -146,9 +151,14 @@ def read_all(store: RedisStore, sids: list[str]) -> Iterator[tuple[bytes | None,
 
 
 def end_all(store: RedisStore, sids: list[str]) -> int:
-    """End these sessions, in one round trip but for those that have moved; returns how many there were to end."""
-    answers = store.line.run_all(("DEL", store.key(sid)) for sid in sids)
-    return sum(bool(there) or end_moved(store, sid) for sid, there in zip(sids, answers, strict=True))
+    """End these sessions, here or where they have moved to; returns how many there were to end. One round trip."""
+    trails = store.beside("MOVED")
+    commands = [command for sid in sids for command in (("DEL", store.key(sid)), ("GET", trails.key(sid)))]
+    answers = iter(store.line.run_all(commands))
+    return sum(
+        bool(there) or (trail is not None and end_moved(store, sid))
+        for sid, there, trail in zip(sids, answers, answers, strict=True)
+    )
 
 
 def batches(sids: list[str]) -> list[list[str]]:

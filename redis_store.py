@@ -35,7 +35,8 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -249,6 +250,7 @@ class Line:
 
     def run_all(self, commands: Iterable[tuple[Any, ...]], **options: Any) -> list[Any]:
         """The answers to commands that may be sent twice: in one round trip, but not in one step."""
+        commands = [*commands]
 
         def send() -> list[Any]:
             with self.client.pipeline(transaction=False) as pipeline:
@@ -303,7 +305,8 @@ class Breaker:
 
     def count(self, error: Exception) -> None:
         """Note how a command failed. Any answer, a refused connection too, means that nobody has to wait."""
-        self.timeouts = self.timeouts + 1 if isinstance(error, TimeoutError) else 0
+        if str(error) != "No connection available.":  # the pool's: it was not even asked
+            self.timeouts = self.timeouts + 1 if isinstance(error, TimeoutError) else 0
         self.next_try = time.monotonic() + PAUSE
 
     def lets_pass(self) -> bool:
@@ -489,7 +492,7 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
 def born(session: Mapping[str, Any]) -> float:
     """When the session began (Unix time); 0 if it does not tell."""
     at = session.get(BORN)
-    return float(at) if isinstance(at, int | float) and 0 < at < 2**37 else 0.0
+    return float(at) if isinstance(at, int | float) and 0 < at < now() + CLOCK_SKEW else 0.0
 
 
 def stamp(session: Mapping[str, Any], at: float) -> Session:
@@ -663,6 +666,18 @@ def _make_signer(keys: tuple[Any, ...], salt: str) -> TimestampSigner:
     return TimestampSigner(keys, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
 
 
+@contextmanager
+def _for_views() -> Iterator[None]:
+    """In a request, a `StoreUnavailable` becomes one that Flask answers with a 503."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        if not has_request_context():
+            raise
+        log.warning("%s", error)
+        raise SessionUnavailable(retry_after=RETRY_AFTER) from None
+
+
 class RedisSessionInterface(SessionInterface):
     """Flask's session hooks on a `RedisStore`: the cookie, the configuration, and who may write what.
 
@@ -828,11 +843,12 @@ class RedisSessionInterface(SessionInterface):
                 end_moved(session.store, session.sid)
             return self._create(app, session, mine) if mine else None
         due = session.modified or (session.due and session.permanent)
-        if due and not session.born and self.get_absolute_max_age(app) < math.inf:  # koa does not tell when it began
-            session.born = now()
-            mine = stamp(mine, session.born)
         record = dump_record(mine)
-        if session.moving or (record != session.record and record != dump_record(stamp(base, born(base)))):
+        if (
+            session.moving
+            or (due and self._lacks_birth(app, session))
+            or (record != session.record and record != dump_record(stamp(base, born(base))))
+        ):
             return self._write(app, session, base, mine)
         return self._refresh(app, session, _names(self._owners(app, mine))) if due else None
 
@@ -864,7 +880,7 @@ class RedisSessionInterface(SessionInterface):
         kind = classify(before, after, cleared=session.cleared, moving=session.moving)
         afresh = session.cleared and kind in ("login", "logout")  # then it is not merged with what others write
         sid, to = session.sid, session.sid if kind == "write" else new_sid()
-        if kind == "login":
+        if kind == "login" or self._lacks_birth(app, session):
             session.born = now()
             mine = stamp(mine, session.born)
         record = self._make_record(app, session, mine)
@@ -915,12 +931,17 @@ class RedisSessionInterface(SessionInterface):
         self._delist(session.store, owners, session.sid)
         return "" if ended or end_moved(session.store, session.sid) else None
 
+    def _lacks_birth(self, app: Flask, session: RedisSession) -> bool:
+        """Whether an absolute limit has nothing to count from: koa began the session, or there was no limit then."""
+        return not session.born and self.get_absolute_max_age(app) < math.inf
+
     def _set_life(self, app: Flask, session: RedisSession, owners: set[str], sid: str) -> int:
         """Seconds for EX and Max-Age, within both limits; its owners' lists know the session for at least that long."""
         idle, at = self.get_max_age(app), now()
         end = session.born + self.get_absolute_max_age(app) if session.born else math.inf
         session.max_age = max(1, int(min(idle, end - at)))
-        if sid != session.sid or at + session.max_age > session.horizon:
+        unlisted = at + session.max_age > session.horizon or (owners and session.horizon == math.inf)
+        if sid != session.sid or (session.loaded and unlisted):
             session.horizon = min(end, OwnerIndex(session.store).add(owners, sid, at, idle))
         return session.max_age
 
@@ -936,9 +957,9 @@ class RedisSessionInterface(SessionInterface):
         session.store.destroy(session.sid)
         raise StoreUnavailable("a session was revoked while it began, or its owner's list was lost")
 
-    def _delist(self, store: RedisStore, owners: set[str], sid: str) -> None:
+    def _delist(self, store: RedisStore, owners: set[str], *sids: str) -> None:
         try:
-            OwnerIndex(store).discard(owners, sid)
+            OwnerIndex(store).discard(owners, *sids)
         except StoreUnavailable as error:  # the list is tidied by itself; what counts is that the session has ended
             log.warning("%s", error)
 
@@ -955,11 +976,13 @@ class RedisSessionInterface(SessionInterface):
 
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text.
 
+    @_for_views()
     def sessions_of(self, owner: object) -> list[SessionInfo]:
         """The sessions of an owner, the oldest sign-in first. Needs an app context. StoreUnavailable."""
         self.check(current_app)
         return self._sessions_of(current_app, self._get_store(), str(owner))
 
+    @_for_views()
     def revoke(self, owner: object, keep: str | None = None) -> int:
         """End the sessions of an owner, except that of the sid `keep`; returns how many. StoreUnavailable.
 
@@ -969,6 +992,7 @@ class RedisSessionInterface(SessionInterface):
         index = OwnerIndex(self._get_store())
         return index.revoke(str(owner), [sid for sid in index.sids(str(owner)) if sid != keep])
 
+    @_for_views()
     def end(self, sid: str) -> bool:
         """End one session, whosever it is; False when there was none. Needs an app context. StoreUnavailable."""
         self.check(current_app)
@@ -1003,8 +1027,9 @@ class RedisSessionInterface(SessionInterface):
         )
 
     def _sessions_of(self, app: Flask, store: RedisStore, owner: str) -> list[SessionInfo]:
-        found = [self.describe(app, *each) for each in OwnerIndex(store).read(owner, now(), self.get_max_age(app))]
-        infos = [info for info in found if info and owner in info.owners]
+        live, gone = OwnerIndex(store).read(owner, now(), self.get_max_age(app))
+        self._delist(store, {owner}, *gone)
+        infos = [info for each in live if (info := self.describe(app, *each)) and owner in info.owners]
         return sorted(infos, key=lambda info: (info.created is not None, info.created, info.sid))
 
 

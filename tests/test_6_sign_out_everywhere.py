@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 from conftest import SECRET_KEY, Clock, RedisServer, interface_of, route, set_cookie, sid_of
 from flask import Flask, request, session
 from flask.testing import FlaskClient
+from itsdangerous import TimestampSigner
 from turns import Turns, orders
 
 from owner_index import OwnerIndex
@@ -457,3 +459,116 @@ def test_a_view_that_asks_for_sessions_waits_within_the_budget_of_its_request(ap
             with pytest.raises(StoreUnavailable):
                 ask("ada")
     assert len(sessions_of(app)) == 1
+
+
+# When something is lost --------------------------------------------------------------------------------------------
+
+
+class Breaks:
+    """A client whose connection breaks with the first pipeline."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.broken = client, False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "pipeline" and not self.broken:
+            self.broken = True
+            raise redis.ConnectionError("reset")
+        return getattr(self._client, name)
+
+
+def test_a_revoke_whose_connection_breaks_is_sent_again(app: Flask, client: Any) -> None:
+    """With all that it is to end."""
+    signed_in(app)
+    interface_of(app).__init__(Breaks(client))  # type: ignore[misc]
+    assert revoke(app) == 1
+    assert client.keys() == []
+
+
+def test_a_long_list_of_the_dead_does_not_keep_a_revoke_from_the_living(
+    app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few round trips for hundreds, so that it ends within a request's budget."""
+    browser = signed_in(app)
+    client.zadd("OWNER:SESSION:ada", {f"{number:048x}": 2e12 - number for number in range(2000)})
+    ask, trips = Line._ask, []
+    monkeypatch.setattr(Line, "_ask", lambda *args: trips.append(args[1]) or ask(*args))  # type: ignore[func-returns-value]
+    assert revoke(app) == 1
+    assert browser.get("/user").text == "None"
+    assert len(trips) < 20
+
+
+def test_a_view_that_cannot_sign_out_everywhere_is_a_503(app: Flask, client: Any) -> None:
+    """Not a 500, though nobody registered a handler."""
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    route(app, "/list", lambda: str(interface_of(app).sessions_of("ada")))
+    route(app, "/revoke", lambda: str(interface_of(app).revoke("ada")))
+    route(app, "/end", lambda: str(interface_of(app).end("0" * 48)))
+    for path in ("/list", "/revoke", "/end"):
+        app.config["SESSION_MAX_WAIT"] = 1
+        assert app.test_client().get(path).status_code == 200
+        app.config["SESSION_MAX_WAIT"] = 0  # no request may wait for any command
+        response = app.test_client().get(path)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+def test_sessions_are_listed_when_redis_only_reads(server: RedisServer) -> None:
+    """That the dead cannot be taken off the list meanwhile harms nobody."""
+    client = server.connect()
+    app = Flask("app")
+    app.secret_key = SECRET_KEY
+    app.session_interface = RedisSessionInterface(client)
+    add_views(app)
+    signed_in(app)
+    client.zadd("OWNER:SESSION:ada", {"0" * 48: 5})
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        assert len(sessions_of(app)) == 1
+    finally:
+        client.config_set("min-replicas-to-write", 0)
+
+
+def test_a_session_is_listed_once_its_key_is_named_as_an_owners(app: Flask, client: Any, clock: Clock) -> None:
+    """Who signed in before SESSION_OWNER_KEYS knew of it is listed with the next refresh."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["account"] = "ada"
+    app.config["SESSION_OWNER_KEYS"] = ["account"]
+    clock.offset = 61
+    browser.get("/user")
+    assert listed(client) == live(client)
+
+
+def test_a_refresh_that_did_not_look_never_changes_the_horizon(
+    app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the clock ticks in the middle of it: who does not know the owner cannot list the session."""
+    browser = signed_in(app)
+    at = time.time()
+    horizon = int(at) + 100 + IDLE
+    cookie = interface_of(app).make_cookie(app, cookie_of(browser)[:48], True, horizon)
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: int(at) + 100)
+    ticks = itertools.chain([at, int(at) + 100], itertools.repeat(at + 200))
+    monkeypatch.setattr("redis_store.now", lambda: next(ticks))
+    browser.set_cookie("session", cookie)
+    response = browser.get("/missing")
+    assert f".p{horizon}." in str(set_cookie(response))
+
+
+def test_redis_may_have_another_clock(app: Flask, client: Any, clock: Clock) -> None:
+    """Or the host does: a list lives as long as its sessions, counted from now."""
+    clock.offset = -5 * IDLE
+    signed_in(app)
+    assert 2 * IDLE <= client.ttl("OWNER:SESSION:ada") <= 2 * IDLE + 60
+
+
+def test_a_trail_may_be_long(app: Flask, client: Any) -> None:
+    """A thousand new sids in ten minutes, and then a logout with the first one."""
+    browser = signed_in(app)
+    sids = [cookie_of(browser)[:48], *(f"{number:048x}" for number in range(1500))]
+    for old, new in itertools.pairwise(sids):
+        client.set(f"MOVED:SESSION:{old}", f'{{"{new}":true}}', ex=50)
+    client.rename(f"SESSION:{sids[0]}", f"SESSION:{sids[-1]}")
+    app.config["SESSION_MAX_WAIT"] = 60  # not about time
+    browser.get("/logout")
+    assert live(client) == set()

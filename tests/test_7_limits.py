@@ -135,7 +135,19 @@ def test_the_limit_counts_from_the_first_refresh_for_who_did_not_say(app: Flask,
     assert json.loads(client.get(f"SESSION:{sid_of(client)}"))[BORN] == pytest.approx(time.time() + 61, abs=5)
 
 
-@pytest.mark.parametrize("born", ["x", None, False, -5, 1e300, 10**400, [], {"a": 1}])
+def test_the_limit_counts_from_the_first_change_too(app: Flask, client: Any) -> None:
+    """Also from one inside a list, which is never followed by a refresh if the next one comes soon."""
+    app.config["SESSION_ABSOLUTE_LIFETIME"] = None
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["list"] = []
+    app.config["SESSION_ABSOLUTE_LIFETIME"] = LIMIT
+    with browser.session_transaction() as changed:
+        changed["list"].append(1)
+    assert json.loads(client.get(f"SESSION:{sid_of(client)}"))[BORN] == pytest.approx(time.time(), abs=5)
+
+
+@pytest.mark.parametrize("born", ["x", None, False, -5, 2**33, 1e300, 10**400, [], {"a": 1}])
 def test_a_planted_beginning_counts_as_none(app: Flask, client: Any, clock: Clock, born: Any) -> None:
     """No error, and no life without end: the limit counts from the next refresh."""
     browser = app.test_client()

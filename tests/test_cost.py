@@ -12,7 +12,7 @@ from redis_store import RedisSessionInterface
 
 SET, GET, DEL, EXPIRE, NOTHING = {"set": 1}, {"get": 1}, {"del": 1}, {"expire": 1}, dict[str, int]()
 COMPARE_AND_SET = {"eval": 1, "get": 1, "set": 1}  # the script's own commands are counted too
-LIST = {"eval": 1, "zadd": 1, "zremrangebyscore": 1, "zrange": 1, "expireat": 1}  # one script: the owner's sids
+LIST = {"eval": 1, "zadd": 1, "zremrangebyscore": 1, "zrange": 1, "expire": 1}  # one script: the owner's sids
 LISTED, UNLIST = {"zscore": 1}, {"zrem": 1}
 MOVE = {"eval": 1, "get": 1, "set": 1, "del": 1}  # one script, one round trip
 

@@ -584,3 +584,11 @@ def test_an_outage_of_the_counters_is_logged_without_a_name(
     [line] = caplog.messages
     assert line.startswith("SET failed with ")
     assert not re.search(r"ada|192\.0\.2|FAILED|account|address", line)
+
+
+def test_a_change_of_the_password_makes_browsers_strangers(app: Flask) -> None:
+    """Whoever knew the old one has no tries of his own at the new one."""
+    web = known(app)
+    app.config["ACCOUNTS"] = {**app.config["ACCOUNTS"], "ada": generate_password_hash("changed", FAST)}
+    attack(app)
+    assert [sign_in(web, address=BOTS[0]).status_code for _ in range(2)] == [429, 429]
