@@ -65,7 +65,7 @@ def with_sessions(command: Callable[Concatenate[RedisSessionInterface, P], None]
         except StoreUnavailable as error:
             # A page must not wait longer for Redis, but somebody who goes through millions of sessions may well.
             hint = " (to wait longer, end the URL of Redis with ?socket_timeout=5)" if "Timeout" in str(error) else ""
-            raise click.ClickException(safe(f"Redis cannot be reached: {error}{hint}")) from None
+            raise click.ClickException(safe(f"Redis cannot be reached, or refuses this: {error}{hint}")) from None
         finally:
             log.setLevel(level)
 

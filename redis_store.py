@@ -646,7 +646,11 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_PERMANENT": (True, lambda value: isinstance(value, bool), "True or False"),
     "SESSION_REFRESH_AFTER": (60, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
     "SESSION_ABSOLUTE_LIFETIME": (None, lambda value: value is None or _is_lifetime(value), "a lifetime, or None"),
-    "SESSION_MAX_PER_OWNER": (None, lambda value: value is None or _is_count(value), "a number, or None"),
+    "SESSION_MAX_PER_OWNER": (
+        None,
+        lambda value: value is None or _is_count(value),
+        "a whole number, 1 or more, or None",
+    ),
     "SESSION_MAX_WAIT": (1, lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT, "0.25 s or more"),
     "SESSION_MAX_BYTES": (2**20, _is_count, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),

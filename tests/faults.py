@@ -498,10 +498,14 @@ class Load:
     def lost(self) -> int:
         return sum(client.lost for client in self.clients)
 
+    def measure_noise(self) -> float:
+        """What the machine itself takes, in seconds: the longest wait, so far, for a page that needs no Redis."""
+        return max((call.end - call.start for call in self.calls if call.kind == "bare"), default=0.0)
+
     @functools.cached_property
     def noise(self) -> float:
-        """What the machine itself takes, in seconds: the longest wait, in this run, for a page that needs no Redis."""
-        return max(call.end - call.start for call in self.calls if call.kind == "bare")
+        """The same, when the run is over."""
+        return self.measure_noise()
 
     def figures(self, fault: str, injected: float) -> Figures:
         calls, failed = self.calls, [call for call in self.calls if call.status != 200]

@@ -486,7 +486,7 @@ def test_redis_away_is_one_line(words: list[str], where: str, app: Flask, make_s
         app.session_interface = RedisSessionInterface(fakeredis.FakeRedis(server=fake))
     result = run(app, *words)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert re.fullmatch(r"Error: Redis cannot be reached: .*\n", result.stderr)
+    assert re.fullmatch(r"Error: Redis cannot be reached, or refuses this: .*\n", result.stderr)
     assert ("socket_timeout" in result.stderr) == (where == "frozen")
 
 
@@ -498,7 +498,7 @@ def test_redis_that_goes_away_in_between_is_one_line(app: Flask, make_server: An
     server.connect().execute_command("ACL SETUSER default -get")
     result = run(app, "list")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert re.fullmatch(r"Error: Redis cannot be reached: .*\n", result.stderr)
+    assert re.fullmatch(r"Error: Redis cannot be reached, or refuses this: .*\n", result.stderr)
 
 
 def test_malformed_records_are_counted_not_logged(app: Flask, client: Any, caplog: pytest.LogCaptureFixture) -> None:
