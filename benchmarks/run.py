@@ -36,10 +36,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT / "conformance"))
 
-from servers import end_well, give_up, private_redis, program, running  # noqa: E402  # found by the line above
+from servers import end_well, give_up, prepare, private_redis, program, running  # noqa: E402  # found by the line above
 
 PEERS = ["flask-session==0.8.0", "msgspec", "django==5.2.*", "gunicorn", "matplotlib"]
-PREPARATION = 600  # seconds for one run of pip
 PART = 300  # seconds for one part; the longest takes 100
 START = 30  # seconds for gunicorn to start
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -77,17 +76,6 @@ COMMANDS[OURS_0] = COMMANDS[OURS] | {"untouched": "expire", "read": "expire get"
 COMMANDS[KOA] = {"read": "get", "write": "get set", "login": "get set", "logout": "del get"}
 
 # The environment and the workers ----------------------------------------------------------------------------------
-
-
-def prepare(*command: str | Path) -> None:
-    """Run a command that prepares the measuring. Exits 2, with what it said, when it fails."""
-    line = " ".join(map(str, command))
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PREPARATION)  # ours
-    except subprocess.TimeoutExpired:
-        give_up(f"not ready after {PREPARATION} seconds: {line}")
-    except subprocess.CalledProcessError as error:
-        give_up(f"failed: {line}\n{error.stdout}{error.stderr}")
 
 
 def make_home(home: Path) -> Path:

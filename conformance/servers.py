@@ -1,4 +1,4 @@
-"""What both programs of this folder need: a Redis of their own, and an end for every process that they start."""
+"""What these programs and the benchmarks need: a Redis of their own, and an end for every process that they start."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 START = 10.0  # seconds that redis-server may take to answer; 0.03 is usual
+PREPARATION = 600  # seconds for one run of pip
 STOP = 10.0  # seconds that a process may take to end when it is asked to; then it is killed
 
 
@@ -25,6 +26,17 @@ def give_up(reason: str) -> NoReturn:
 def program(name: str) -> str:
     """Where the program is. Exits 2, in one line, when it is not installed."""
     return shutil.which(name) or give_up(f"{name} is not installed: nothing was checked")
+
+
+def prepare(*command: str | Path) -> None:
+    """Run a command that prepares a program, as pip. Exits 2, with what it said, when it fails."""
+    line = " ".join(map(str, command))
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PREPARATION)  # ours
+    except subprocess.TimeoutExpired:
+        give_up(f"not ready after {PREPARATION} seconds: {line}")
+    except subprocess.CalledProcessError as error:
+        give_up(f"failed: {line}\n{error.stdout}{error.stderr}")
 
 
 def end_well() -> None:

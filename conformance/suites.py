@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers import end_well, give_up, private_redis
+from servers import end_well, give_up, prepare, private_redis
 
 HERE = Path(__file__).resolve().parent
 
@@ -51,20 +51,8 @@ NEEDS = [
     "semantic-version",  # Flask-Login's
     *("flask-babel", "flask-reuploaded", "email-validator"),  # Flask-WTF's
 ]
-PREPARATION = 600  # seconds for one run of pip
 TESTS = 600  # seconds for one run of one suite; Flask's takes 2
 ENOUGH = 0.9  # of a suite's tests must pass with Flask's own sessions, or the run says nothing about ours
-
-
-def prepare(*command: str | Path) -> None:
-    """Run a command that prepares the tests. Exits 2, with what it said, when it fails."""
-    line = " ".join(map(str, command))
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PREPARATION)  # ours
-    except subprocess.TimeoutExpired:
-        give_up(f"not ready after {PREPARATION} seconds: {line}")
-    except subprocess.CalledProcessError as error:
-        give_up(f"failed: {line}\n{error.stdout}{error.stderr}")
 
 
 def make_home(home: Path) -> Path:

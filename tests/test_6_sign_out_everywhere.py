@@ -572,3 +572,37 @@ def test_a_trail_may_be_long(app: Flask, client: Any) -> None:
     app.config["SESSION_MAX_WAIT"] = 60  # not about time
     browser.get("/logout")
     assert live(client) == set()
+
+
+@pytest.mark.parametrize("ask", ["sessions_of", "revoke", "end"])
+def test_a_process_that_answers_no_requests_can_ask(app: Flask, client: Any, ask: str) -> None:
+    """The command line: nothing but an app context is needed, and no request before."""
+    sid = "0" * 48
+    client.set(f"SESSION:{sid}", '{"user_id":"ada"}', ex=50)
+    client.zadd("OWNER:SESSION:ada", {sid: 2e9})
+    with app.app_context():
+        assert getattr(interface_of(app), ask)(sid if ask == "end" else "ada")
+    assert (live(client), listed(client)) == (({sid}, {sid}) if ask == "sessions_of" else (set(), set()))
+
+
+def test_a_trail_in_a_circle_ends(app: Flask, client: Any) -> None:
+    """Planted, for ours lead on: each place is looked at once."""
+    browser = signed_in(app)
+    first, second, third = cookie_of(browser)[:48], "1" * 48, "2" * 48
+    for old, new in ((first, second), (second, third), (third, second)):
+        client.set(f"MOVED:SESSION:{old}", f'{{"{new}":true}}', ex=50)
+    client.delete(f"SESSION:{first}")
+    response = browser.get("/logout")
+    assert (response.status_code, set_cookie(response)) == (200, None)
+
+
+def test_who_began_nobody_knows_when_counts_as_the_oldest(app: Flask, client: Any) -> None:
+    """A session that koa signed in: first in the list, and the first to end when there are too many."""
+    signed_in(app)
+    client.set(f"SESSION:{'f' * 48}", '{"user_id":"ada"}', ex=50)
+    client.zadd("OWNER:SESSION:ada", {"f" * 48: 2e9})
+    assert [info.created is None for info in sessions_of(app)] == [True, False]
+    app.config["SESSION_MAX_PER_OWNER"] = 2
+    signed_in(app)
+    assert "f" * 48 not in live(client)
+    assert len(live(client)) == 2

@@ -205,3 +205,21 @@ def test_the_stamp_is_the_last_key_and_none_in_an_empty_session() -> None:
     assert list(stamp({BORN: 1, "a": 2}, 5)) == ["a", BORN]
     assert stamp({"a": 2}, 0) == {"a": 2}
     assert stamp({BORN: 1}, 5) == {}
+
+
+def test_the_list_does_not_guess_when_the_absolute_limit_set_the_ttl(app: Flask, client: Any, clock: Clock) -> None:
+    """Then nobody can tell when that was; nor is a session listed that is past the limit."""
+
+    def refreshed() -> list[bool]:
+        with app.app_context():
+            return [info.refreshed is not None for info in interface_of(app).sessions_of("ada")]
+
+    browser = app.test_client()
+    browser.get("/login")
+    live_on(app, client, clock, browser, "/no", 1500)
+    assert refreshed() == [True]
+    live_on(app, client, clock, browser, "/no", 2000)
+    assert refreshed() == [False]
+    client.persist(f"SESSION:{sid_of(client)}")
+    clock.offset = LIMIT + 1
+    assert refreshed() == []

