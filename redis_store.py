@@ -26,6 +26,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import hmac
 import json
 import logging
 import math
@@ -44,7 +45,8 @@ import flask
 from flask import Flask, Request, Response, current_app, has_request_context
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SecureCookieSession, SessionInterface
-from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous import TimestampSigner
+from itsdangerous.encoding import base64_decode, bytes_to_int, want_bytes
 from redis import BlockingConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
@@ -84,7 +86,9 @@ URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
 #: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
-SIGNED_COOKIE = re.compile(rf"({SID.pattern})\.([pb])(\d{{0,11}})\.[A-Za-z0-9_-]{{1,11}}\.[A-Za-z0-9_-]{{43}}")
+SIGNED_COOKIE = re.compile(
+    rf"(?P<signed>({SID.pattern})\.([pb])(\d{{0,11}})\.([A-Za-z0-9_-]{{1,11}}))\.(?P<signature>[A-Za-z0-9_-]{{43}})"
+)
 NO_COOKIE = ("", False, 0.0)  # what `read_cookie` makes of all else
 
 
@@ -665,9 +669,10 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
 }
 
 
-@functools.lru_cache(maxsize=8)  # building a signer costs more than signing
+@functools.lru_cache(maxsize=8)  # building a signer costs more than signing, and deriving its keys as much
 def _make_signer(keys: tuple[Any, ...], salt: str) -> TimestampSigner:
-    return TimestampSigner(keys, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+    derived = [hmac.digest(want_bytes(key), salt.encode(), "sha256") for key in keys]  # as key_derivation="hmac" would
+    return TimestampSigner(derived, salt=salt, key_derivation="none", digest_method=hashlib.sha256)
 
 
 @contextmanager
@@ -812,15 +817,13 @@ class RedisSessionInterface(SessionInterface):
         if (match := SIGNED_COOKIE.fullmatch(value)) is None:
             return NO_COOKIE
         signer = self.get_signer(app)
-        try:
-            _, signed = signer.unsign(value, return_timestamp=True)
-        except BadSignature:
+        if not signer.verify_signature(match["signed"], match["signature"]):  # half the time of unsign()
             return NO_COOKIE
-        sid, kind, until = match.groups()
+        _, sid, kind, until, signed_at, _ = match.groups()
         # Without one, the record need never be looked at; unless an absolute limit was set since.
         horizon = float(until) if until else math.inf if self.get_absolute_max_age(app) == math.inf else 0.0
         at, max_age = signer.get_timestamp(), self.get_max_age(app)
-        age = at - int(signed.timestamp())
+        age = at - bytes_to_int(base64_decode(signed_at))
         if not -CLOCK_SKEW <= age <= max_age or (until and at > horizon):
             return NO_COOKIE
         if (after := app.config["SESSION_REFRESH_AFTER"]) >= max_age:
