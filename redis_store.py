@@ -543,6 +543,7 @@ class RedisSession(SecureCookieSession):
         self.record = b""  #: what was in Redis; empty: nothing, or nothing usable
         self.failure: StoreUnavailable | None = None  #: why that could not be read
         self.hidden = False  #: whether the session then looked empty to somebody, instead of raising
+        self.exposed = False  #: whether it may have changed unnoticed: somebody holds a list or a dict of it
         self.moving = False  #: whether the session gets a new sid at the end of the request
         self.cleared = False  #: whether `clear` was called: nothing in it comes from the record
         self.saved = False  #: whether the response is decided
@@ -609,20 +610,25 @@ class RedisSession(SecureCookieSession):
         self["_permanent"] = bool(value)
 
 
-def _after_load(method: Callable[..., Any]) -> Callable[..., Any]:
+def _after_load(method: Callable[..., Any], looks: bool) -> Callable[..., Any]:
     @functools.wraps(method)
     def load_and_call(self: RedisSession, *args: Any, **kwargs: Any) -> Any:
         if not self.loaded or self.failure is not None:
             self.load()
-        return method(self, *args, **kwargs)
+        answer = method(self, *args, **kwargs)
+        if not (looks and type(answer) in _SCALARS):
+            self.exposed = True
+        return answer
 
     return load_and_call
 
 
-# Every method of a dict that looks at what is in it, or changes that.
-for _name in """__contains__ __delitem__ __eq__ __getitem__ __ior__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__
-    __ror__ __setitem__ copy get items keys pop popitem setdefault update values""".split():
-    setattr(RedisSession, _name, _after_load(getattr(SecureCookieSession, _name)))
+# Every method of a dict: those that only look at what is in it, and those that change it, or give away all of it.
+_LOOKS = "__contains__ __eq__ __getitem__ __len__ __ne__ __repr__ get".split()
+_OTHERS = """__delitem__ __ior__ __iter__ __or__ __reversed__ __ror__ __setitem__ copy items keys pop popitem setdefault
+    update values""".split()
+for _name in (*_LOOKS, *_OTHERS):
+    setattr(RedisSession, _name, _after_load(getattr(SecureCookieSession, _name), _name in _LOOKS))
 
 
 # The interface ----------------------------------------------------------------------------------------------------
@@ -844,12 +850,14 @@ class RedisSessionInterface(SessionInterface):
             return self._refresh(app, session, set()) if session.due else None
         if not session and session.cleared:
             return self._end(app, session)
+        due = session.modified or (session.due and session.permanent)
+        if not (due or session.exposed or session.moving):  # numbers and texts were read: no need to compare
+            return None
         base, mine = load_record(session.record or None), stamp(session, session.born)
         if base is None:
             if mine and session.cleared:  # whoever was signed in, under a sid that was just replaced, no longer is
                 end_moved(session.store, session.sid)
             return self._create(app, session, mine) if mine else None
-        due = session.modified or (session.due and session.permanent)
         record = dump_record(mine)
         if (
             session.moving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +199,36 @@ def test_a_change_inside_a_nested_value_is_saved(app: Flask, change: Callable[[A
     change(cart)
     with browser.session_transaction() as third:
         assert third["cart"] == cart
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        lambda held: held["cart"],
+        lambda held: held.get("cart"),
+        lambda held: held.setdefault("cart", []),
+        lambda held: next(iter(held.values())),
+        lambda held: next(iter(held.items()))[1],
+        lambda held: dict(held)["cart"],
+        lambda held: {**held}["cart"],
+        lambda held: (held | {})["cart"],
+        lambda held: ({} | held)["cart"],
+        lambda held: held.copy()["cart"],
+        lambda held: copy.copy(held)["cart"],
+        lambda held: operator.itemgetter("cart")(held),
+        lambda held: held.get("user_id") and held["cart"],
+    ],
+)
+def test_a_list_that_the_session_gave_away_may_change_anywhere(app: Flask, reach: Callable[[Any], Any]) -> None:
+    """A session is compared unless only texts and numbers were read; whichever way a list was got hold of."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first.update(cart=[1], user_id="ada")
+    with browser.session_transaction() as second:
+        reach(second).append(2)
+        assert not second.modified
+    with browser.session_transaction() as third:
+        assert third["cart"] == [1, 2]
 
 
 def test_every_cookie_setting_is_honoured_on_setting_and_on_deletion(app: Flask) -> None:
