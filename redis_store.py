@@ -862,9 +862,10 @@ class RedisSessionInterface(SessionInterface):
         if (
             session.moving
             or (due and self._lacks_birth(app, session))
-            or (record != session.record and record != dump_record(stamp(base, born(base))))
+            # A record that is not ours is written differently, with spaces say; if that is all, it was only read.
+            or (record != session.record and (session.modified or record != dump_record(stamp(base, born(base)))))
         ):
-            return self._write(app, session, base, mine)
+            return self._write(app, session, base, mine, record)
         return self._refresh(app, session, _names(self._owners(app, mine))) if due else None
 
     def _refresh(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
@@ -882,7 +883,8 @@ class RedisSessionInterface(SessionInterface):
         if owners or self.get_absolute_max_age(app) < math.inf:
             session.born = now()
         mine = stamp(content, session.born)
-        record = self._make_record(app, session, mine)
+        record = dump_record(mine)
+        self._limit(app, session, record)
         # False only if a client that repeats commands by itself sent it twice; then the record is ours, and there.
         session.store.add(sid, mine, max_age=self._set_life(app, session, owners, sid))
         session.sid, session.record, session.moving = sid, record, False
@@ -890,7 +892,7 @@ class RedisSessionInterface(SessionInterface):
         dict.update(session, stamp(content, 0))
         return self._settle(app, session, owners)
 
-    def _write(self, app: Flask, session: RedisSession, base: Session, mine: Session) -> str | None:
+    def _write(self, app: Flask, session: RedisSession, base: Session, mine: Session, record: bytes) -> str | None:
         before, after = self._owners(app, base), self._owners(app, mine)
         kind = classify(before, after, cleared=session.cleared, moving=session.moving)
         afresh = session.cleared and kind in ("login", "logout")  # then it is not merged with what others write
@@ -898,14 +900,15 @@ class RedisSessionInterface(SessionInterface):
         if kind == "login" or self._lacks_birth(app, session):
             session.born = now()
             mine = stamp(mine, session.born)
-        record = self._make_record(app, session, mine)
+            record = dump_record(mine)
+        self._limit(app, session, record)
         if kind == "move":
             leave_trail(session.store, sid, to)
 
         def change(theirs: Session) -> Session:
             merged = mine if afresh else merge(base, mine, theirs)
             merged = stamp(merged, born(merged))
-            self._make_record(app, session, merged)  # or it is too large
+            self._limit(app, session, dump_record(merged))
             return merged
 
         max_age = self._set_life(app, session, _names(after), to)
@@ -983,11 +986,9 @@ class RedisSessionInterface(SessionInterface):
         session = session or {}
         return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
 
-    def _make_record(self, app: Flask, session: RedisSession, content: Session) -> bytes:
-        record = dump_record(content)
+    def _limit(self, app: Flask, session: RedisSession, record: bytes) -> None:
         if len(record) > max(limit := app.config["SESSION_MAX_BYTES"], len(session.record)):  # it may always shrink
             raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
-        return record
 
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text.
 
