@@ -259,13 +259,13 @@ def load_record(record: bytes | None) -> Session | None:
 class Line:
     """The way to Redis: runs commands, and decides how long to wait for them and which may be sent twice.
 
-    One for a process, and for each request that needs Redis a copy, with its own budget and the same breaker.
+    One for a process, and one for each request that needs Redis, with its own budget and the same breaker.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, breaker: Breaker, left: float = math.inf) -> None:
         self.client = client
-        self.breaker = Breaker()
-        self.left = math.inf  # seconds that all commands together may still wait
+        self.breaker = breaker
+        self.left = left  # seconds that all commands together may still wait
 
     def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
         """The answer to a command. `again`: it may be sent twice, if the connection breaks before the answer."""
@@ -369,13 +369,12 @@ class RedisStore:
     def __init__(self, client: Any, prefix: str = "SESSION:") -> None:
         self.client = client
         self.prefix = prefix
-        self.line = Line(client)
+        self.line = Line(client, Breaker())
 
     def within(self, seconds: float) -> RedisStore:
         """This store for one request, whose commands together wait no longer than that for Redis."""
         store = copy.copy(self)
-        store.line = copy.copy(self.line)
-        store.line.left = seconds
+        store.line = Line(self.client, self.line.breaker, seconds)
         return store
 
     def beside(self, name: str) -> RedisStore:
@@ -548,6 +547,7 @@ class RedisSession(SecureCookieSession):
         super().__init__()
         self._store = store
         self._budget = budget  # seconds that the request may wait for Redis, in all
+        self._store_within: RedisStore | None = None  # made when it is needed
         self._oldest = oldest  # Unix time; a session that began before counts as expired
         self._permanent = permanent  # unless the session says otherwise
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
@@ -567,10 +567,12 @@ class RedisSession(SecureCookieSession):
         self.cleared = False  #: whether `clear` was called: nothing in it comes from the record
         self.saved = False  #: whether the response is decided
 
-    @functools.cached_property
+    @property
     def store(self) -> RedisStore:
         """The store, as far as this request may wait for it."""
-        return self._store.within(self._budget)
+        if self._store_within is None:
+            self._store_within = self._store.within(self._budget)
+        return self._store_within
 
     def load(self) -> None:
         """Read the record, once. SessionUnavailable, once: Redis is away.
@@ -780,7 +782,10 @@ class RedisSessionInterface(SessionInterface):
         if session.failure is not None and response.status_code == 503:
             response.headers.setdefault("Retry-After", str(RETRY_AFTER))
         if session.accessed or sid is not None:
-            response.vary.add("Cookie")
+            if "Vary" in response.headers:
+                response.vary.add("Cookie")
+            else:  # without taking apart what is not there
+                response.headers["Vary"] = "Cookie"
         if sid is None:
             return
         name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
