@@ -36,7 +36,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -511,6 +511,11 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
     return "move" if moving or before != after else "write"
 
 
+def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Who is signed in, by the session keys that may say so. Pure."""
+    return {key: session[key] for key in keys if session.get(key) is not None}
+
+
 def born(session: Mapping[str, Any]) -> float:
     """When the session began (Unix time); 0 if it does not tell."""
     at = session.get(BORN)
@@ -542,12 +547,22 @@ class RedisSession(SecureCookieSession):
     """
 
     def __init__(
-        self, store: RedisStore, sid: str, *, permanent: bool, due: bool, horizon: float, oldest: float, budget: float
+        self,
+        store: RedisStore,
+        sid: str,
+        *,
+        permanent: bool,
+        due: bool,
+        horizon: float,
+        oldest: float,
+        budget: float,
+        owner_keys: Sequence[str],
     ) -> None:
         super().__init__()
         self._store = store
         self._budget = budget  # seconds that the request may wait for Redis, in all
         self._store_within: RedisStore | None = None  # made when it is needed
+        self._owner_keys = owner_keys
         self._oldest = oldest  # Unix time; a session that began before counts as expired
         self._permanent = permanent  # unless the session says otherwise
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
@@ -560,6 +575,7 @@ class RedisSession(SecureCookieSession):
         self.max_age = 0  #: seconds, when cookie and TTL are set
         self.loaded = False  #: whether the request used its session
         self.record = b""  #: what was in Redis; empty: nothing, or nothing usable
+        self.owners: dict[str, Any] = {}  #: who was signed in then
         self.failure: StoreUnavailable | None = None  #: why that could not be read
         self.hidden = False  #: whether the session then looked empty to somebody, instead of raising
         self.exposed = False  #: whether it may have changed unnoticed: somebody holds a list or a dict of it
@@ -602,8 +618,9 @@ class RedisSession(SecureCookieSession):
             self.failure = error
         else:
             session = load_record(record)
-            if record is not None and session is not None and not 0 < born(session) < self._oldest:
-                self.record, self.born = record, born(session)
+            if record is not None and session is not None and not 0 < (at := born(session)) < self._oldest:
+                self.record, self.born = record, at
+                self.owners = copy.deepcopy(owners_of(session, self._owner_keys))  # a view may change a list in place
                 session.pop(BORN, None)
                 dict.update(self, session)  # not self.update: nothing is modified yet
 
@@ -756,6 +773,7 @@ class RedisSessionInterface(SessionInterface):
             horizon=horizon,
             oldest=now() - self.get_absolute_max_age(app),
             budget=app.config["SESSION_MAX_WAIT"],
+            owner_keys=app.config["SESSION_OWNER_KEYS"],
         )
 
     # The session is one that open_session made; None when that failed, and Flask is already answering with a 500.
@@ -877,8 +895,8 @@ class RedisSessionInterface(SessionInterface):
         due = session.modified or (session.due and session.permanent)
         if not (due or session.exposed or session.moving):  # numbers and texts were read: no need to compare
             return None
-        base, mine = load_record(session.record or None), stamp(session, session.born)
-        if base is None:
+        mine = stamp(session, session.born)
+        if not session.record:
             if mine and session.cleared:  # whoever was signed in, under a sid that was just replaced, no longer is
                 end_moved(session.store, session.sid)
             return self._create(app, session, mine) if mine else None
@@ -886,10 +904,9 @@ class RedisSessionInterface(SessionInterface):
         if (
             session.moving
             or (due and self._lacks_birth(app, session))
-            # A record that is not ours is written differently, with spaces say; if that is all, it was only read.
-            or (record != session.record and (session.modified or record != dump_record(stamp(base, born(base)))))
+            or (record != session.record and (session.modified or record != _rewrite(session.record)))
         ):
-            return self._write(app, session, base, mine, record)
+            return self._write(app, session, mine, record)
         return self._refresh(app, session, _names(self._owners(app, mine))) if due else None
 
     def _refresh(self, app: Flask, session: RedisSession, owners: set[str]) -> str | None:
@@ -912,12 +929,13 @@ class RedisSessionInterface(SessionInterface):
         # False only if a client that repeats commands by itself sent it twice; then the record is ours, and there.
         session.store.add(sid, mine, max_age=self._set_life(app, session, owners, sid))
         session.sid, session.record, session.moving = sid, record, False
+        session.owners = self._owners(app, mine)
         dict.clear(session)  # after a login that outlived the session before it, nothing of that may be saved later
         dict.update(session, stamp(content, 0))
         return self._settle(app, session, owners)
 
-    def _write(self, app: Flask, session: RedisSession, base: Session, mine: Session, record: bytes) -> str | None:
-        before, after = self._owners(app, base), self._owners(app, mine)
+    def _write(self, app: Flask, session: RedisSession, mine: Session, record: bytes) -> str | None:
+        before, after = session.owners, self._owners(app, mine)
         kind = classify(before, after, cleared=session.cleared, moving=session.moving)
         afresh = session.cleared and kind in ("login", "logout")  # then it is not merged with what others write
         sid, to = session.sid, session.sid if kind == "write" else new_sid()
@@ -930,7 +948,7 @@ class RedisSessionInterface(SessionInterface):
             leave_trail(session.store, sid, to)
 
         def change(theirs: Session) -> Session:
-            merged = mine if afresh else merge(base, mine, theirs)
+            merged = mine if afresh else merge(load_record(session.record) or {}, mine, theirs)
             merged = stamp(merged, born(merged))
             self._limit(app, session, dump_record(merged))
             return merged
@@ -943,19 +961,20 @@ class RedisSessionInterface(SessionInterface):
             self._delist(session.store, _names(before), sid)
         if stored is None:
             self._delist(session.store, _names(after), to)
-            return self._come_late(app, session, kind, base, mine)
+            return self._come_late(app, session, kind, mine)
         session.sid, session.record, session.moving = to, record if stored else b"", False
+        session.owners = after if stored else {}
         if stored and to != sid:
             return self._settle(app, session, _names(after))
         return to if stored else ""
 
-    def _come_late(self, app: Flask, session: RedisSession, kind: str, base: Session, mine: Session) -> str | None:
+    def _come_late(self, app: Flask, session: RedisSession, kind: str, mine: Session) -> str | None:
         """The session ended meanwhile, and stays ended, however often it is saved: so its record is not forgotten.
 
         A sign-out also ends it where it was moved to.
         """
         leaves = kind == "logout" or (kind == "login" and session.cleared)
-        ended = leaves and end_moved(session.store, session.sid)
+        ended, base = leaves and end_moved(session.store, session.sid), load_record(session.record) or {}
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
         if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
             own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
@@ -967,8 +986,8 @@ class RedisSessionInterface(SessionInterface):
         return None
 
     def _end(self, app: Flask, session: RedisSession) -> str | None:
-        owners = _names(self._owners(app, load_record(session.record or None)))
-        record, session.record = session.record, b""
+        owners, record = _names(session.owners), session.record
+        session.owners, session.record = {}, b""
         ended = bool(record) and session.store.destroy(session.sid)
         self._delist(session.store, owners, session.sid)
         return "" if ended or end_moved(session.store, session.sid) else None
@@ -1007,8 +1026,7 @@ class RedisSessionInterface(SessionInterface):
 
     def _owners(self, app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
         """Who is signed in, by the session keys that may say so."""
-        session = session or {}
-        return {name: session[name] for name in app.config["SESSION_OWNER_KEYS"] if session.get(name) is not None}
+        return owners_of(session or {}, app.config["SESSION_OWNER_KEYS"])
 
     def _limit(self, app: Flask, session: RedisSession, record: bytes) -> None:
         if len(record) > max(limit := app.config["SESSION_MAX_BYTES"], len(session.record)):  # it may always shrink
@@ -1071,6 +1089,12 @@ class RedisSessionInterface(SessionInterface):
         self._delist(store, {owner}, *gone)
         infos = [info for each in live if (info := self.describe(app, *each)) and owner in info.owners]
         return sorted(infos, key=lambda info: (info.created is not None, info.created, info.sid))
+
+
+def _rewrite(record: bytes) -> bytes:
+    """A record as we would write it: koa, say, does not escape what is not ASCII."""
+    session = load_record(record) or {}
+    return dump_record(stamp(session, born(session)))
 
 
 def _names(owners: Mapping[str, Any]) -> set[str]:
