@@ -36,7 +36,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,9 +86,7 @@ URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
 #: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
-SIGNED_COOKIE = re.compile(
-    rf"(?P<signed>({SID.pattern})\.([pb])(\d{{0,11}})\.([A-Za-z0-9_-]{{1,11}}))\.(?P<signature>[A-Za-z0-9_-]{{43}})"
-)
+SIGNED_COOKIE = re.compile(rf"(({SID.pattern})\.([pb])(\d{{0,11}})\.([A-Za-z0-9_-]{{1,11}}))\.([A-Za-z0-9_-]{{43}})")
 NO_COOKIE = ("", False, 0.0)  # what `read_cookie` makes of all else
 
 
@@ -194,8 +192,8 @@ def _is_plain(value: Any, room: int) -> bool:
         value = value.values()
     elif type(value) is not list:
         return False
-    for item in value:  # loops, not any(): a third of the time
-        if type(item) not in _SCALARS and (room == 1 or not _is_plain(item, room - 1)):
+    for item in value:  # a loop: any() takes three times as long
+        if type(item) not in _SCALARS and not (room > 1 and _is_plain(item, room - 1)):
             return False
     return True
 
@@ -242,7 +240,7 @@ def load_record(record: bytes | None) -> Session | None:
         return None
     try:
         session = _decode(text := record.decode())
-        # Few brackets are not deep; to count them is quicker.
+        # Too few brackets cannot be too deep; to count them is quicker than to look.
         if isinstance(session, dict) and (text.count("{") + text.count("[") < MAX_DEPTH or _fits(session, MAX_DEPTH)):
             # Each tag starts with a space; most records have none.
             return {key: _untag(value) for key, value in session.items()} if '" ' in text else session
@@ -556,7 +554,7 @@ class RedisSession(SecureCookieSession):
         horizon: float,
         oldest: float,
         budget: float,
-        owner_keys: Sequence[str],
+        owner_keys: Iterable[str],
     ) -> None:
         super().__init__()
         self._store = store
@@ -578,7 +576,7 @@ class RedisSession(SecureCookieSession):
         self.owners: dict[str, Any] = {}  #: who was signed in then
         self.failure: StoreUnavailable | None = None  #: why that could not be read
         self.hidden = False  #: whether the session then looked empty to somebody, instead of raising
-        self.exposed = False  #: whether it may have changed unnoticed: somebody holds a list or a dict of it
+        self.exposed = False  #: whether it may have changed: the view did more than look at numbers and texts
         self.moving = False  #: whether the session gets a new sid at the end of the request
         self.cleared = False  #: whether `clear` was called: nothing in it comes from the record
         self.saved = False  #: whether the response is decided
@@ -649,12 +647,15 @@ class RedisSession(SecureCookieSession):
 
 
 def _after_load(method: Callable[..., Any], looks: bool) -> Callable[..., Any]:
+    """The method, which reads the record first. `looks`: it changes nothing, and gives away nothing but its answer."""
+
     @functools.wraps(method)
     def load_and_call(self: RedisSession, *args: Any, **kwargs: Any) -> Any:
         if not self.loaded or self.failure is not None:
             self.load()
+        self.exposed = self.exposed or not looks  # before it runs: update() may fail halfway
         answer = method(self, *args, **kwargs)
-        if not (looks and type(answer) in _SCALARS):
+        if type(answer) not in _SCALARS:
             self.exposed = True
         return answer
 
@@ -773,7 +774,7 @@ class RedisSessionInterface(SessionInterface):
             horizon=horizon,
             oldest=now() - self.get_absolute_max_age(app),
             budget=app.config["SESSION_MAX_WAIT"],
-            owner_keys=app.config["SESSION_OWNER_KEYS"],
+            owner_keys=self.get_owner_keys(app),
         )
 
     # The session is one that open_session made; None when that failed, and Flask is already answering with a 500.
@@ -845,6 +846,11 @@ class RedisSessionInterface(SessionInterface):
         limit = app.config["SESSION_ABSOLUTE_LIFETIME"]
         return math.inf if limit is None else float(_seconds(limit))
 
+    def get_owner_keys(self, app: Flask) -> Iterable[str]:
+        """The keys of a session that say who is signed in."""
+        keys: Iterable[str] = app.config["SESSION_OWNER_KEYS"]
+        return keys
+
     def get_signer(self, app: Flask) -> TimestampSigner:
         """It signs with ``SECRET_KEY``, and accepts ``SECRET_KEY_FALLBACKS`` too."""
         fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
@@ -864,10 +870,10 @@ class RedisSessionInterface(SessionInterface):
             return (value, refresh, 0.0) if SID.fullmatch(value) else NO_COOKIE
         if (match := SIGNED_COOKIE.fullmatch(value)) is None:
             return NO_COOKIE
+        signed, sid, kind, until, signed_at, signature = match.groups()
         signer = self.get_signer(app)
-        if not signer.verify_signature(match["signed"], match["signature"]):  # half the time of unsign()
+        if not signer.verify_signature(signed, signature):  # half the time of unsign()
             return NO_COOKIE
-        _, sid, kind, until, signed_at, _ = match.groups()
         # Without one, the record need never be looked at; unless an absolute limit was set since.
         horizon = float(until) if until else math.inf if self.get_absolute_max_age(app) == math.inf else 0.0
         at, max_age = signer.get_timestamp(), self.get_max_age(app)
@@ -893,7 +899,7 @@ class RedisSessionInterface(SessionInterface):
         if not session and session.cleared:
             return self._end(app, session)
         due = session.modified or (session.due and session.permanent)
-        if not (due or session.exposed or session.moving):  # numbers and texts were read: no need to compare
+        if not (due or session.exposed or session.moving):  # numbers and texts cannot change in place
             return None
         mine = stamp(session, session.born)
         if not session.record:
@@ -974,7 +980,8 @@ class RedisSessionInterface(SessionInterface):
         A sign-out also ends it where it was moved to.
         """
         leaves = kind == "logout" or (kind == "login" and session.cleared)
-        ended, base = leaves and end_moved(session.store, session.sid), load_record(session.record) or {}
+        ended = leaves and end_moved(session.store, session.sid)
+        base = load_record(session.record) or {}
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
         if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
             own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
@@ -1025,8 +1032,7 @@ class RedisSessionInterface(SessionInterface):
             log.warning("%s", error)
 
     def _owners(self, app: Flask, session: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Who is signed in, by the session keys that may say so."""
-        return owners_of(session or {}, app.config["SESSION_OWNER_KEYS"])
+        return owners_of(session or {}, self.get_owner_keys(app))
 
     def _limit(self, app: Flask, session: RedisSession, record: bytes) -> None:
         if len(record) > max(limit := app.config["SESSION_MAX_BYTES"], len(session.record)):  # it may always shrink

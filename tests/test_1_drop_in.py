@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import operator
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -229,6 +230,22 @@ def test_a_list_that_the_session_gave_away_may_change_anywhere(app: Flask, reach
         assert not second.modified
     with browser.session_transaction() as third:
         assert third["cart"] == [1, 2]
+
+
+def test_what_an_update_had_set_before_it_failed_is_saved(app: Flask) -> None:
+    """The view saw it in the session, and may have gone on."""
+
+    def pairs() -> Iterator[tuple[str, int]]:
+        yield "a", 1
+        raise LookupError
+
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["b"] = 2
+    with browser.session_transaction() as second, suppress(LookupError):
+        second.update(pairs())
+    with browser.session_transaction() as third:
+        assert dict(third) == {"a": 1, "b": 2}
 
 
 def test_every_cookie_setting_is_honoured_on_setting_and_on_deletion(app: Flask) -> None:
