@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, request, session
+from names import COOKIE, DJANGO, FLOOR, LIMIT, OURS, OURS_0, PEER, PEER_LAZY
 from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -20,10 +21,6 @@ from redis_store import RedisSessionInterface, connect  # found by the line abov
 
 SECRET_KEY = "only-for-the-benchmarks-" * 2
 SIZE = 500  # bytes of a session, unless a test is about the size
-
-FLOOR, LIMIT, COOKIE, DJANGO = "no session", "no session, one GET", "Flask's cookie session", "Django's cache session"
-PEER, PEER_LAZY = "Flask-Session", "Flask-Session, refresh off"
-OURS, OURS_0 = "redis_store.py", "redis_store.py, refresh after 0"
 
 
 def content(size: int) -> dict[str, Any]:

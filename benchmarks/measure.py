@@ -20,7 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from contenders import COOKIE, DJANGO, FLOOR, LIMIT, OURS, OURS_0, PEER, PEER_LAZY, SIZE, content, make_app
+from contenders import SIZE, content, make_app
+from names import COOKIE, DJANGO, FLOOR, KOA, LIMIT, OURS, OURS_0, PEER, PEER_LAZY
 from redis import Redis
 from redis.utils import HIREDIS_AVAILABLE
 from werkzeug.test import create_environ
@@ -111,9 +112,10 @@ def sample(name: str, app: Any, kind: str, batch: int, size: int = SIZE) -> dict
         return {"login": took, "logout": timed(visitors, "/logout")}
     visitor = begin(app, size)
     took = timed([visitor] * batch, PAGES.get(kind, f"/{kind}"))
-    visits = 0 if name == COOKIE or kind != "write" else batch  # all of them wrote over the same cookie
-    if name != COOKIE and visitor.ask("/read") != str(visits).encode():
-        raise RuntimeError(f"{name}: wrong after {kind}")
+    if name != COOKIE:  # there, each write began with the same cookie
+        visits = batch if kind == "write" else 0
+        if visitor.ask("/read") != str(visits).encode():
+            raise RuntimeError(f"{name}: wrong after {kind}")
     return {kind: took}
 
 
@@ -242,13 +244,13 @@ def fill(client: Any, prefix: str, number: int) -> None:
 
 
 def stored(urls: dict[str, str], number: int, batch: int) -> list[Figures]:
-    """Requests with sessions chosen at random, on servers that hold more and more of them, half of each kind."""
+    """Requests with sessions chosen at random, on servers that hold more and more, so many for each contender."""
     units: list[Unit] = []
     for count, url in urls.items():
         for name, prefix, database in ((PEER, "session:", 1), (OURS, "SESSION:", 2)):
             app, client = make_app(name, f"{url}?db={database}"), Redis.from_url(f"{url}?db={database}")
             begin(app)
-            fill(client, prefix, int(count) // 2)
+            fill(client, prefix, int(count))
 
             def ask(
                 name: str = name, app: Any = app, client: Any = client, prefix: str = prefix, count: str = count
@@ -284,7 +286,7 @@ class Meter:
     def cost(self, ask: Callable[[], object], requests: int) -> Figures:
         """Commands, round trips (what the server read: a pipeline is one), bytes sent and received, per request."""
         found = self._read(ask)
-        commands = {name: calls for name, calls in found.pop("commands").items() if name not in ("config|resetstat",)}
+        commands = {name: calls for name, calls in found.pop("commands").items() if name != "config|resetstat"}
         per = {name: (value - self.overhead[name]) / requests for name, value in found.items()}
         return {"commands": {name: calls / requests for name, calls in sorted(commands.items())}, **per}
 
@@ -294,7 +296,7 @@ def costs(url: str, batch: int) -> list[Figures]:
     meter, figures = Meter(url), []
     for name in (LIMIT, COOKIE, PEER, PEER_LAZY, DJANGO, OURS, OURS_0):
         app = make_app(name, url)
-        sample(name, app, types_of(name)[-2] if name != LIMIT else "read", 1)  # the connection, and what it says first
+        sample(name, app, "read" if name == LIMIT else "login", 1)  # the connection, and what it says first
         for kind in types_of(name):
             if name == LIMIT or kind == "anonymous":
                 visitors = [Visitor(app) for _ in range(batch)]
@@ -343,7 +345,7 @@ def koa(url: str, socket: str, folder: str, batch: int) -> list[Figures]:
                 for cookie in cookies:
                     ask(method, cookie, changes)
 
-            figures.append({"label": ["koa-session2", kind], **meter.cost(run, batch)})
+            figures.append({"label": [KOA, kind], **meter.cost(run, batch)})
     return figures
 
 
@@ -383,7 +385,8 @@ def memory(url: str, number: int) -> list[Figures]:
 
 def versions() -> dict[str, str]:
     """Of what is compared."""
-    return {name: version(name) for name in ("flask", "werkzeug", "redis", "flask-session", "django", "gunicorn")}
+    names = ("flask", "werkzeug", "redis", "flask-session", "msgspec", "django", "gunicorn")
+    return {"redis-py" if name == "redis" else name: version(name) for name in names}
 
 
 PARTS: dict[str, Callable[..., Any]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from names import COOKIE, DJANGO, FLOOR, LIMIT, OURS, OURS_0, PEER, PEER_LAZY
 
 mpl.use("Agg")
 
@@ -13,16 +14,16 @@ from matplotlib import pyplot as plt  # the line above comes first
 
 # The colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = {
-    "no session": "#999999",
-    "no session, one GET": "#999999",
-    "Flask's cookie session": "#F0E442",
-    "Flask-Session": "#D55E00",
-    "Flask-Session, refresh off": "#E69F00",
-    "Django's cache session": "#009E73",
-    "redis_store.py": "#0072B2",
-    "redis_store.py, refresh after 0": "#56B4E9",
+    FLOOR: "#999999",
+    LIMIT: "#999999",
+    COOKIE: "#F0E442",
+    PEER: "#D55E00",
+    PEER_LAZY: "#E69F00",
+    DJANGO: "#009E73",
+    OURS: "#0072B2",
+    OURS_0: "#56B4E9",
 }
-MARKERS = {"Flask-Session": "s", "Django's cache session": "^", "redis_store.py": "o", "no session, one GET": "x"}
+MARKERS = {PEER: "s", DJANGO: "^", OURS: "o", LIMIT: "x"}
 TYPES = {
     "untouched": "session not touched",
     "read": "session read",
@@ -45,7 +46,7 @@ def finish(figure: Any, found: dict[str, Any], title: str, path: Path) -> None:
 def bars(axes: Any, entries: list[tuple[str, float, float, float]], form: str) -> None:
     """Horizontal bars: name, length, and the ends of a whisker."""
     for row, (name, middle, low, high) in enumerate(reversed(entries)):
-        ours = name.startswith("redis_store")
+        ours = name in (OURS, OURS_0)
         axes.barh(row, middle, color=COLOURS[name], edgecolor="black" if ours else "none", height=0.72)
         if high > low:
             axes.plot([low, high], [row, row], color="black", linewidth=1)
@@ -62,7 +63,7 @@ def latency(found: dict[str, Any], folder: Path) -> None:
         rows = {
             row["label"][0]: row
             for row in found["latency"]
-            if row["label"][1] in kinds and (row["label"][1] == kind or row["label"][0] == "no session")
+            if row["label"][1] in kinds and (row["label"][1] == kind or row["label"][0] == FLOOR)
         }
         entries = [
             (name, rows[name]["median"], rows[name]["low"], rows[name]["high"]) for name in COLOURS if name in rows
@@ -78,9 +79,7 @@ def throughput(found: dict[str, Any], folder: Path) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained", sharex=True)
     for axes, kind in zip(panels, ("untouched", "read", "write"), strict=True):
         rows = {row["label"][0]: row["rate"] for row in found["gunicorn"]["figures"] if row["label"][1] == kind}
-        rows |= {
-            row["label"][0]: row["rate"] for row in found["gunicorn"]["figures"] if row["label"][0] == "no session"
-        }
+        rows |= {row["label"][0]: row["rate"] for row in found["gunicorn"]["figures"] if row["label"][0] == FLOOR}
         bars(axes, [(name, rows[name], 0, 0) for name in COLOURS if name in rows], ",.0f")
         axes.set_title(TYPES[kind], fontsize=9.5)
         axes.set_xlabel("requests per second", fontsize=7.5)

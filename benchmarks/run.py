@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--short] [--write-readme] [--cache FOLDER]
 
-Measures for about ten minutes and writes table, figures and plots into benchmarks/results; with --write-readme what
+Measures for about six minutes and writes table, figures and plots into benchmarks/results; with --write-readme what
 the README shows of them, too. --short does everything with a few requests only, writes nothing that stays, and
 checks which commands each store sends: that is for CI. No timing is ever checked: machines are noisy.
 
@@ -37,6 +37,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT / "conformance"))
 
+from names import COOKIE, DJANGO, FLOOR, KOA, LIMIT, OURS, OURS_0, PEER, PEER_LAZY  # noqa: E402  # as in the next line
 from servers import end_well, give_up, prepare, private_redis, program, running  # noqa: E402  # found by the line above
 
 PEERS = ["flask-session==0.8.0", "msgspec", "django==5.2.*", "gunicorn", "matplotlib"]
@@ -44,12 +45,6 @@ PART = 300  # seconds for one part; the longest takes 100
 START = 30  # seconds for gunicorn to start
 VISITORS = 64  # that share the load; when two requests of one of them meet, ours merges what others lose
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-
-# As in contenders.py, which needs the peers.
-FLOOR, LIMIT, COOKIE, DJANGO = "no session", "no session, one GET", "Flask's cookie session", "Django's cache session"
-PEER, PEER_LAZY = "Flask-Session", "Flask-Session, refresh off"
-OURS, OURS_0 = "redis_store.py", "redis_store.py, refresh after 0"
-KOA = "koa-session2"
 
 #: The commands of one request, in the order of the alphabet; those in a script too.
 COMMANDS = {
@@ -96,6 +91,12 @@ def make_home(home: Path) -> Path:
     return python
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Ours, without what could change what is measured."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTHON", "GUNICORN_"))}
+    return kept | more
+
+
 class Bench:
     """What every part needs: the Python with the peers, a Redis, and how much to measure."""
 
@@ -112,9 +113,8 @@ class Bench:
 
     def measure(self, part: str, with_hiredis: bool = False, **options: Any) -> Any:
         """The figures of a part of measure.py. Exits 2 if that fails."""
-        settings = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTHON"))}
-        if with_hiredis:
-            settings["PYTHONPATH"] = str(self.home / "hiredis")
+        settings = environment(PYTHONPATH=str(self.home / "hiredis")) if with_hiredis else environment()
+        print(f"{part} …", end=" ", flush=True)
         start = time.monotonic()
         try:
             run = subprocess.run(
@@ -129,7 +129,7 @@ class Bench:
             give_up(f"{part} was not ready after {PART} seconds")
         if run.returncode:
             give_up(f"{part} could not be measured")
-        print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
+        print(f"{time.monotonic() - start:.0f} s", flush=True)
         return json.loads(run.stdout)
 
 
@@ -217,13 +217,15 @@ def load_by_python(port: int, path: str, cookies: list[str], seconds: int) -> di
 def gunicorn(bench: Bench, number: int, seconds: int) -> dict[str, Any]:
     """Requests per second, and milliseconds that half of them, and 99 of 100, take at most: medians of the rounds."""
     load = load_by_wrk if shutil.which("wrk") else load_by_python
+    print("gunicorn …", end=" ", flush=True)
+    start = time.monotonic()
     cases: list[tuple[str, str, int]] = []
     with ExitStack() as stack:
         for name in (FLOOR, LIMIT, PEER, OURS):
             port = free_port()
             options = ["--workers=2", f"--bind=127.0.0.1:{port}", "--log-level=error", f"--chdir={HERE}"]
-            app = f"contenders:make_app({name!r}, {bench.url!r})"
-            server = stack.enter_context(running([str(bench.python), "-m", "gunicorn", *options, app]))
+            command = [str(bench.python), "-m", "gunicorn", *options, f"contenders:make_app({name!r}, {bench.url!r})"]
+            server = stack.enter_context(running(command, env=environment()))
             wait_for(port, server)
             pages = {FLOOR: ["public"], LIMIT: ["read"]}.get(name, ["public", "read", "write"])
             cases += [(name, page, port) for page in pages]
@@ -237,6 +239,7 @@ def gunicorn(bench: Bench, number: int, seconds: int) -> dict[str, Any]:
         | {each: statistics.median(figure[each] for figure in rounds) for each in ("rate", "p50", "p99")}
         for (name, page), rounds in found.items()
     ]
+    print(f"{time.monotonic() - start:.0f} s", flush=True)
     return {"by": load.__name__.removeprefix("load_by_"), "figures": figures}
 
 
@@ -295,8 +298,8 @@ def wrong_commands(costs: list[dict[str, Any]]) -> list[str]:
     wrong = []
     for row in costs:
         name, kind = row["label"]
-        sent = " ".join(command for command, calls in row["commands"].items() for _ in range(round(calls)))
-        if sent != (expected := COMMANDS[name].get(kind, "")) or any(calls % 1 for calls in row["commands"].values()):
+        expected, whole = COMMANDS[name].get(kind, ""), all(calls % 1 == 0 for calls in row["commands"].values())
+        if listed(row["commands"]) != expected or not whole:
             wrong.append(f"{name}, {kind}: expected {expected or 'nothing'}, found {row['commands']}")
     return wrong
 
@@ -305,7 +308,7 @@ def wrong_commands(costs: list[dict[str, Any]]) -> list[str]:
 
 
 class Target(NamedTuple):
-    """A ratio of one run; beside it, where that tells something, the same of an app without any session."""
+    """A ratio of one run. `limit`: what it would be if a session cost nothing but its Redis commands."""
 
     what: str
     bound: float
@@ -327,18 +330,18 @@ def lookup(figures: Iterable[dict[str, Any]], field: str = "median") -> dict[tup
 
 def targets(found: dict[str, Any]) -> list[Target]:
     """What the sessions are measured by."""
-    time, aof = lookup(found["latency"]), lookup(found["aof"], "bytes")
+    took, aof = lookup(found["latency"]), lookup(found["aof"], "bytes")
     rate, stored = lookup(found["gunicorn"]["figures"], "rate"), lookup(found["stored"])
     few, many = min(label[2] for label in stored), max(label[2] for label in stored)
-    untouched, read, write = (time[OURS, kind] for kind in ("untouched", "read", "write"))
-    floor, get, peer = time[FLOOR, "anonymous"], time[LIMIT, "read"], time[PEER, "read"]
+    untouched, read, write = (took[OURS, kind] for kind in ("untouched", "read", "write"))
+    floor, get, peer = took[FLOOR, "anonymous"], took[LIMIT, "read"], took[PEER, "read"]
     reads, most = (rate[name, "read"] / rate[PEER, "read"] for name in (OURS, LIMIT))
     return [
-        Target("untouched / no session", 1.25, untouched / floor, 1.0),
-        Target("untouched / Flask-Session", 0.17, untouched / time[PEER, "untouched"], floor / time[PEER, "untouched"]),
+        Target("untouched / no session", 1.25, untouched / floor),
+        Target("untouched / Flask-Session", 0.17, untouched / took[PEER, "untouched"], floor / took[PEER, "untouched"]),
         Target("read / Flask-Session", 0.58, read / peer, get / peer),
-        Target("read / no session, one GET", 1.3, read / get, 1.0),
-        Target("write / Flask-Session", 1.0, write / time[PEER, "write"]),
+        Target("read / no session, one GET", 1.3, read / get),
+        Target("write / Flask-Session", 1.0, write / took[PEER, "write"]),
         Target("reads per second under gunicorn / Flask-Session", 1.45, reads, most, True),
         Target(f"read at {many:,} sessions / at {few:,}", 1.05, stored[OURS, "read", many] / stored[OURS, "read", few]),
         Target(
@@ -367,6 +370,11 @@ def grid(figures: list[dict[str, Any]], show: Any, first: str = "µs per request
     )
 
 
+def listed(commands: dict[str, float]) -> str:
+    """So many of each, by name."""
+    return " ".join(name for name, calls in commands.items() for _ in range(round(calls)))
+
+
 def spread(figure: dict[str, Any]) -> str:
     return f"{figure['median']:.0f} ({figure['low']:.0f} to {figure['high']:.0f})"
 
@@ -376,15 +384,15 @@ def median(figure: dict[str, Any]) -> str:
 
 
 def cost(figure: dict[str, Any]) -> str:
-    commands = " ".join(name.upper() for name, calls in figure["commands"].items() for _ in range(round(calls)))
-    if not commands:
+    if not figure["commands"]:
         return "nothing"
+    commands = listed(figure["commands"]).upper()
     return f"{commands}: {figure['round trips']:.0f} trips, {figure['sent']:.0f} + {figure['received']:.0f} B"
 
 
 def target_table(found: dict[str, Any]) -> list[str]:
     rows = [str(target) for target in targets(found)]
-    head = "| ratio, in one run | target | measured | | without session, same Redis commands |"
+    head = "| ratio, in one run | target | measured | | if a session cost only its Redis commands |"
     return [head, "| --- | ---: | ---: | --- | ---: |", *rows, ""]
 
 
@@ -471,8 +479,13 @@ PICTURES = {
 
 def main() -> int:
     """Prepare, measure, write; the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--short", action="store_true", help="a few requests; checks the commands, writes nothing")
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="Needs pip and redis-server. Where there are wrk, and node with npm, it uses them.",
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="one minute; checks which commands are sent, writes nothing"
+    )
     parser.add_argument("--write-readme", action="store_true", help="targets and pictures go into the README")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where to keep what pip brought for the next time")
     options = parser.parse_args()

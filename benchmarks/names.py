@@ -1,0 +1,11 @@
+"""The names of what is compared: in tables, in figures.json, in pictures."""
+
+FLOOR = "no session"
+LIMIT = "no session, one GET"
+COOKIE = "Flask's cookie session"
+PEER = "Flask-Session"
+PEER_LAZY = "Flask-Session, refresh off"
+DJANGO = "Django's cache session"
+OURS = "redis_store.py"
+OURS_0 = "redis_store.py, refresh after 0"
+KOA = "koa-session2"
