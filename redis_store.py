@@ -86,7 +86,7 @@ URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
 #: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
-SIGNED_COOKIE = re.compile(rf"(({SID.pattern})\.([pb])(\d{{0,11}})\.([A-Za-z0-9_-]{{1,11}}))\.([A-Za-z0-9_-]{{43}})")
+SIGNED_COOKIE = re.compile(rf"(({SID.pattern})\.([pb])(\d{{0,11}})\.([A-Za-z0-9_-]{{6,8}}))\.([A-Za-z0-9_-]{{43}})")
 NO_COOKIE = ("", False, 0.0)  # what `read_cookie` makes of all else
 
 
@@ -213,21 +213,23 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
     not strings, a list inside itself, more than MAX_DEPTH of them inside each other. As with Flask, a datetime comes
     back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a tuple.
     """
-    if _is_plain(session, MAX_DEPTH):
+    if type(session) is dict and _is_plain(session, MAX_DEPTH):
         try:
-            return _encode(session).encode()
-        except ValueError:  # NaN, or an int of thousands of digits; below it is named
+            text = _encode(session)
+            if "\\ud" not in text or _decode(text) == session:  # two lone surrogates would come back as one letter
+                return text.encode()
+        except (ValueError, RecursionError):  # NaN, or an int of thousands of digits; below it is named
             pass
     members = []
     for key, value in session.items():
         try:
             tagged = _tag(value)
             text = _encode(tagged)
-            if not isinstance(key, str) or (type(value) not in _SCALARS and _decode(text) != tagged):
+            if not isinstance(key, str) or _decode(_encode({key: tagged})) != {key: tagged}:
                 raise TypeError("it would come back changed (a key has to be a string)")
             if type(tagged) in (dict, list) and not _fits(tagged, MAX_DEPTH - 1):
                 raise TypeError("it is nested too deep")
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             kind = type(value).__name__
             raise TypeError(f"session[{key!r}], of type {kind}, does not survive JSON: {error}") from None
         members.append(f"{_encode(key)}:{text}")
@@ -242,8 +244,11 @@ def load_record(record: bytes | None) -> Session | None:
         session = _decode(text := record.decode())
         # Too few brackets cannot be too deep; to count them is quicker than to look.
         if isinstance(session, dict) and (text.count("{") + text.count("[") < MAX_DEPTH or _fits(session, MAX_DEPTH)):
-            # Each tag starts with a space; most records have none.
-            return {key: _untag(value) for key, value in session.items()} if '" ' in text else session
+            if '" ' not in text:  # with which each tag starts
+                return session
+            session = {key: _untag(value) for key, value in session.items()}
+            dump_record(session)  # what could be read and not be written would fail the request that reads it
+            return session
         problem = f"a {type(session).__name__}, or nested too deep"
     except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
         problem = type(error).__name__
@@ -510,8 +515,8 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
 
 
 def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Who is signed in, by the session keys that may say so. Pure."""
-    return {key: session[key] for key in keys if session.get(key) is not None}
+    """Who is signed in, by the session keys that may say so; a copy, for a view may change a list in place. Pure."""
+    return copy.deepcopy({key: session[key] for key in keys if session.get(key) is not None})
 
 
 def born(session: Mapping[str, Any]) -> float:
@@ -618,7 +623,7 @@ class RedisSession(SecureCookieSession):
             session = load_record(record)
             if record is not None and session is not None and not 0 < (at := born(session)) < self._oldest:
                 self.record, self.born = record, at
-                self.owners = copy.deepcopy(owners_of(session, self._owner_keys))  # a view may change a list in place
+                self.owners = owners_of(session, self._owner_keys)
                 session.pop(BORN, None)
                 dict.update(self, session)  # not self.update: nothing is modified yet
 
@@ -907,11 +912,7 @@ class RedisSessionInterface(SessionInterface):
                 end_moved(session.store, session.sid)
             return self._create(app, session, mine) if mine else None
         record = dump_record(mine)
-        if (
-            session.moving
-            or (due and self._lacks_birth(app, session))
-            or (record != session.record and (session.modified or record != _rewrite(session.record)))
-        ):
+        if session.moving or (due and self._lacks_birth(app, session)) or _is_change(session, record):
             return self._write(app, session, mine, record)
         return self._refresh(app, session, _names(self._owners(app, mine))) if due else None
 
@@ -985,7 +986,9 @@ class RedisSessionInterface(SessionInterface):
         changed = [key for key in {**base, **mine} if not _same(base.get(key, _MISSING), mine.get(key, _MISSING))]
         if kind == "login":  # a session of its own, of what this request wrote: no list or dict that was there before
             own = [key for key in changed if key in mine and (key not in base or type(mine[key]) in _SCALARS)]
-            return self._create(app, session, mine if session.cleared else {key: mine[key] for key in own})
+            content = stamp(mine if session.cleared else {key: mine[key] for key in own}, 0)
+            if content:
+                return self._create(app, session, content)
         if ended:
             return ""
         # %r: no control character gets through, if names of keys come from visitors.
@@ -1035,7 +1038,8 @@ class RedisSessionInterface(SessionInterface):
         return owners_of(session or {}, self.get_owner_keys(app))
 
     def _limit(self, app: Flask, session: RedisSession, record: bytes) -> None:
-        if len(record) > max(limit := app.config["SESSION_MAX_BYTES"], len(session.record)):  # it may always shrink
+        limit = app.config["SESSION_MAX_BYTES"]
+        if len(record) > limit and len(record) > len(_rewrite(session.record or b"{}")):  # it may always shrink
             raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
 
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text.
@@ -1097,8 +1101,17 @@ class RedisSessionInterface(SessionInterface):
         return sorted(infos, key=lambda info: (info.created is not None, info.created, info.sid))
 
 
+def _is_change(session: RedisSession, record: bytes) -> bool:
+    """Whether `record` says something else than what was read."""
+    if record == session.record:
+        return False
+    if session.modified and session.record.isascii():  # it does; koa writes the same in other words if it is not ASCII
+        return True
+    return record != _rewrite(session.record)
+
+
 def _rewrite(record: bytes) -> bytes:
-    """A record as we would write it: koa, say, does not escape what is not ASCII."""
+    """A record as we would write it."""
     session = load_record(record) or {}
     return dump_record(stamp(session, born(session)))
 

@@ -64,6 +64,22 @@ def test_anything_else_in_the_cookie_is_a_new_session(app: Flask, client: Any, v
     assert browser.get("/read").text == "{}"
 
 
+def test_an_equal_value_rewrites_nothing_that_koa_wrote(app: Flask, client: Any) -> None:
+    """koa does not escape what is not ASCII; in our words its record may even be larger than we allow."""
+    app.config["SESSION_MAX_BYTES"] = 1000
+    record = '{"note":"' + "\u6f22" * 300 + '","n":1}'
+    client.set(f"SESSION:{SIDS[0]}", record, ex=50)
+    route(app, "/equal", lambda: session.update(n=1))
+    route(app, "/less", lambda: str(session.pop("n")))
+    browser = app.test_client()
+    browser.set_cookie("session", SIDS[0])
+    assert browser.get("/equal").status_code == 200
+    assert client.get(f"SESSION:{SIDS[0]}") == record.encode()
+    assert client.ttl(f"SESSION:{SIDS[0]}") > 50
+    assert browser.get("/less").status_code == 200  # a session may always shrink
+    assert content(client) == {"note": "\u6f22" * 300}
+
+
 def test_login_replaces_the_sid_here_too(app: Flask, client: Any) -> None:
     """Promise 5 needs no signature."""
     client.set(f"SESSION:{SIDS[0]}", '{"koa":1}', ex=50)

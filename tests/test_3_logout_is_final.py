@@ -418,3 +418,15 @@ def test_logout_deletes_record_and_cookie(app: Flask, client: Any) -> None:
     assert "Max-Age=0" in header
     assert client.keys() == []
     assert browser.get_cookie("session") is None
+
+
+def test_a_late_change_inside_an_owner_begins_no_empty_session(app: Flask, client: Any) -> None:
+    """It is dropped, as any other late change of what was there before."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["user_id"] = ["ada"]
+    with under_way(app, browser) as response:
+        session["user_id"].append("bob")
+        client.flushdb()
+    assert set_cookie(response) is None
+    assert client.keys() == []

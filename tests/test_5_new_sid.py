@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import content, route, set_cookie, sid_of, sign
-from flask import Flask, session
+from conftest import content, interface_of, route, set_cookie, sid_of, sign
+from flask import Flask, request, session
 from test_3_logout_is_final import under_way
 
 from redis_store import classify
@@ -168,3 +168,24 @@ def test_an_unknown_sid_is_never_adopted(app: Flask, client: Any, sid: str, sign
     browser.set_cookie("session", sign(app, sid))
     browser.get("/start")
     assert sid_of(client) != sid
+
+
+def test_an_owner_that_is_a_list_is_seen_to_change_in_place(app: Flask, client: Any) -> None:
+    """Whoever is kept in it; also when the session is saved twice in one request."""
+    route(app, "/join", lambda: session["user_id"].append("bob"))
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["user_id"] = ["ada"]
+    sids = {sid_of(client)}
+    browser.get("/join")
+    sids.add(sid_of(client))
+    with app.test_request_context():
+        saved = interface_of(app).open_session(app, request)
+        assert saved is not None
+        saved["user_id"] = ["ada"]
+        interface_of(app).save_session(app, saved, app.response_class())
+        sids.add(saved.sid)
+        saved["user_id"].append("root")
+        interface_of(app).save_session(app, saved, app.response_class())
+        sids.add(saved.sid)
+    assert len(sids) == 4

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, route, set_cookie, sid_of, sign
+from conftest import SECRET_KEY, interface_of, route, set_cookie, sid_of, sign
 from flask import Flask, session
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -49,6 +49,17 @@ def test_any_cookie_is_a_new_session(app: Flask, value: str) -> None:
     response = app.test_client(use_cookies=False).get("/read", headers={"Cookie": header})
     assert (response.status_code, response.text) == (200, "{}")
     assert set_cookie(response) is None
+
+
+def test_a_time_that_is_none_is_no_session_even_if_we_signed_it(app: Flask, client: Any) -> None:
+    """Base64 of this length does not exist."""
+    client.set(f"SESSION:{SID}", '{"n":1}', ex=100)
+    signer = interface_of(app).get_signer(app)
+    browser = app.test_client()
+    for at in ("x", "xxxxx", "xxxxxxxxx", "-----------"):
+        value = f"{SID}.p.{at}"
+        browser.set_cookie("session", f"{value}.{signer.get_signature(value).decode()}")
+        assert browser.get("/read").text == "{}"
 
 
 @pytest.mark.parametrize(

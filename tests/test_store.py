@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -227,6 +228,8 @@ def test_a_move_whose_answer_was_lost_may_be_sent_again(store: RedisStore) -> No
         (b'{"n":{" di":{}}}', "a planted dict"),
         (b'["pearl"]', "a list of something secret"),
         (b'{"n":{" u":"pearl"}}', "a UUID that is none"),
+        (b'{"n":{" d":"Fri, 31 Dec 9999 23:59:59 -2300"}}', "a time that is none in UTC"),
+        (b'{"n":' + b"[" * 98 + b'{" t":"abc"}' + b"]" * 98 + b"}", "deeper than it looks"),
         (b"\x80\x04\x95cposix\nsystem\n(S'true'\ntR.", "a pickle"),
     ],
 )
@@ -267,6 +270,10 @@ def test_a_key_of_another_redis_type_is_none_and_stays(
         ([1, {"deep": {3}}], "list"),
         (1j, "complex"),
         (bytearray(b"x"), "bytearray"),
+        ("\ud83d" + "\ude00", "str"),  # two halves of a pair, which JSON joins
+        (["\ud83d" + "\ude00"], "list"),
+        ({"\ud83d" + "\ude00": 1, "\U0001f600": 2}, "dict"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), "datetime"),
     ],
 )
 def test_a_value_that_does_not_survive_json_is_refused(store: RedisStore, client: Any, value: Any, kind: str) -> None:
@@ -277,6 +284,20 @@ def test_a_value_that_does_not_survive_json_is_refused(store: RedisStore, client
     ):
         with pytest.raises(TypeError, match=rf"'cart'.* of type {kind}"):
             write()
+    assert client.keys() == []
+
+
+def test_a_key_that_would_come_back_as_another_is_refused(store: RedisStore, client: Any) -> None:
+    """As a value that would."""
+    with pytest.raises(TypeError, match="does not survive JSON"):
+        store.set({"\ud83d" + "\ude00": 1})
+    assert client.keys() == []
+
+
+def test_what_is_no_dict_is_no_session(store: RedisStore, client: Any) -> None:
+    """A list would be kept as a record that nobody can read."""
+    with pytest.raises(AttributeError):
+        store.set([1, 2])  # type: ignore[arg-type]
     assert client.keys() == []
 
 
