@@ -276,8 +276,8 @@ class Meter:
     def _read(self, ask: Callable[[], object]) -> Figures:
         self.admin.config_resetstat()
         ask()
+        statistics: dict[str, Any] = self.admin.info("stats")  # first: how long the other answer is, depends
         commands: dict[str, Any] = self.admin.info("commandstats")
-        statistics: dict[str, Any] = self.admin.info("stats")
         calls = {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in commands.items()}
         names = {"round trips": "total_reads_processed", "sent": "total_net_input_bytes"}
         names["received"] = "total_net_output_bytes"
@@ -286,7 +286,8 @@ class Meter:
     def cost(self, ask: Callable[[], object], requests: int) -> Figures:
         """Commands, round trips (what the server read: a pipeline is one), bytes sent and received, per request."""
         found = self._read(ask)
-        commands = {name: calls for name, calls in found.pop("commands").items() if name != "config|resetstat"}
+        ours = ("config|resetstat", "info")
+        commands = {name: calls for name, calls in found.pop("commands").items() if name not in ours}
         per = {name: (value - self.overhead[name]) / requests for name, value in found.items()}
         return {"commands": {name: calls / requests for name, calls in sorted(commands.items())}, **per}
 
