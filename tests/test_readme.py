@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -138,3 +140,14 @@ def test_the_transcript_is_what_happens(server: RedisServer, address: str, tmp_p
             assert int(expected) - 1 <= int(output) <= int(expected)
         else:
             assert plain(output) == plain(expected), command
+
+
+def test_the_figures_are_those_of_the_run_that_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table and ratios are what `benchmarks/run.py` makes of `figures.json`; nobody retouched them."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    run = importlib.import_module("run")
+    results = ROOT / "benchmarks" / "results"
+    found = json.loads((results / "figures.json").read_text())
+    assert run.report(found) == (results / "table.md").read_text()
+    assert "\n".join(run.target_table(found)) in README
+    assert all((results / f"{name}.png").exists() and f"results/{name}.png" in README for name in run.PICTURES)
