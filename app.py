@@ -6,6 +6,7 @@ The only file that knows every other one; nothing imports it. ``flask run`` find
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -39,6 +40,11 @@ MIN_KEY = 32  # bytes of a secret key: what its SHA-256 signatures are worth
 MAKE_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
 DEMO_ACCOUNT = ("ada", "lovelace")  # only where the data is gone with the process
 
+#: What else Redis is good for. Each is a file in roles/; to remove one, delete the file and its line.
+ROLES = [
+    "tokens",  # /api: access and refresh tokens, with ACCESS_TOKEN_KEY
+]
+
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.
 CSRF_EXEMPT: frozenset[str] = frozenset()
 
@@ -69,6 +75,8 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     check_keys(app)
     app.extensions["guessing"] = Guessing()
     app.register_blueprint(auth.blueprint)
+    for name in ROLES:
+        importlib.import_module(f"roles.{name}").init_app(app)
     if not app.config["ACCOUNTS"]:
         app.logger.warning("ACCOUNTS is empty: nobody can sign in")
 
@@ -94,7 +102,7 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
         ACCOUNTS={},  # user name -> password hash made by werkzeug.security.generate_password_hash
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=WEEK,
-        MAX_CONTENT_LENGTH=16 * 1024,  # bytes; the sign-in form is all that anyone has to send
+        MAX_CONTENT_LENGTH=16 * 1024,  # bytes; a form, or a small JSON object, is all that anyone has to send
         PROXIES=0,  # in front of the app, each adding to X-Forwarded-For whom it answers
     )
     app.config.from_prefixed_env()
@@ -112,9 +120,10 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
 
 
 def embed_redis(app: Flask) -> Any:
-    """A Redis inside this process; and a secret and an account, if none are set, so that no setting is needed."""
+    """A Redis inside this process; and secrets and an account, if none are set, so that no setting is needed."""
     if app.secret_key is None:
         app.secret_key = secrets.token_hex(32)
+    app.config.setdefault("ACCESS_TOKEN_KEY", secrets.token_hex(32))
     sign_in = ""
     if app.config["ACCOUNTS"] == {}:
         user, password = app.jinja_env.globals["demo_account"] = DEMO_ACCOUNT

@@ -25,7 +25,8 @@ def use(client: Any) -> None:
     assert store.update(sid, lambda session: {"n": 3}, to="to") == {"n": 3}
     assert store.take("to") == {"n": 3}
     assert not store.destroy(sid)
-    app = create_app({"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}, client)
+    config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32}
+    app = create_app({**config, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}, client)
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
     browser = app.test_client()
     same_site = {"Sec-Fetch-Site": "same-origin"}
@@ -37,6 +38,13 @@ def use(client: Any) -> None:
         assert len(interface_of(app).sessions_of("ada")) == 1
         assert interface_of(app).revoke("ada") == 1
     assert browser.post("/logout", headers=same_site).status_code == 303
+    program = app.test_client()
+    for path, status in (("refresh", 200), ("logout", 204), ("logout-everywhere", 204)):
+        login = program.post("/api/login", json={"username": "ada", "password": "lovelace"})
+        assert login.status_code == 200
+        assert login.json is not None
+        bearer = {"Authorization": f"Bearer {login.json['accessToken']}"}
+        assert program.post(f"/api/{path}", json=login.json, headers=bearer).status_code == status
 
 
 def test_it_is_enough(server: RedisServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.test import TestResponse
 
 import app as app_module
-from app import create_app
+from app import ROLES, create_app
 from auth import MAX_INPUT, name_browser
 from redis_store import connect
 
@@ -307,7 +308,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
     sources = ("app.py", "auth.py", "cli.py", "guessing.py", "owner_index.py", "redis_servers.py", "redis_store.py")
-    for name in (*sources, "templates", "static", "run-on-redis"):
+    for name in (*sources, "roles", "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(HERE / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes
     programs.mkdir(parents=True)
@@ -1080,3 +1081,24 @@ def test_it_recovers_by_itself(outage: Outage, request: pytest.FixtureRequest) -
     assert "<dd>grace</dd>" in web.get("/account").text
     assert sign_out(web).status_code == 303
     assert web.get("/account").status_code == 303
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_removed_with_its_file_and_its_line(role: str, tmp_path: Path) -> None:
+    """What is left runs, and has none of its pages."""
+    for path in [*HERE.glob("*.py"), HERE / "templates", HERE / "static", HERE / "roles"]:
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, tmp_path / path.name)
+    (tmp_path / f"roles/{role}.py").unlink()
+    text = (tmp_path / "app.py").read_text()
+    (line,) = re.findall(rf'^    "{role}",.*\n', text, re.M)
+    (tmp_path / "app.py").write_text(text.replace(line, ""))
+    program = """
+import app
+oauth = {"OAUTH_ISSUER": "https://example.com", "OAUTH_CLIENT_ID": "app", "OAUTH_CLIENT_SECRET": "secret"}
+made = app.create_app({"TESTING": True, **oauth})
+web = made.test_client()
+print(app.__file__, web.get("/").status_code, web.get("/login").status_code, sorted({*made.blueprints} - {"auth"}))
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout == f"{tmp_path / 'app.py'} 200 200 {sorted({*ROLES} - {role})}\n"

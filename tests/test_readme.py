@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import jwt
 import pytest
 from conftest import RedisServer
 from flask import Flask
@@ -54,7 +55,7 @@ def test_the_settings_table_is_that_of_the_code() -> None:
 def test_every_promise_names_tests_that_exist() -> None:
     """Files, and the functions in them."""
     table = rows(section("What is promised, and what shows it"))
-    assert len(table) == 14
+    assert len(table) == 15
     for row in table:
         names = re.findall(r"`([^`]+)`", row[1])
         assert names, row
@@ -104,7 +105,8 @@ def test_the_first_two_commands_set_up_run_and_test() -> None:
 def address(server: RedisServer) -> Iterator[str]:
     """Where the app answers, on the tests' Redis."""
     config = {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}
-    http = make_server("127.0.0.1", 0, create_app(config, server.connect()), threaded=True)
+    app = create_app({**config, "ACCESS_TOKEN_KEY": "a" * 32}, server.connect())
+    http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
     yield f"127.0.0.1:{http.server_port}"
@@ -140,6 +142,23 @@ def test_the_transcript_is_what_happens(server: RedisServer, address: str, tmp_p
             assert int(expected) - 1 <= int(output) <= int(expected)
         else:
             assert plain(output) == plain(expected), command
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl on the PATH")
+def test_the_walk_with_tokens_is_what_happens(address: str, tmp_path: Path) -> None:
+    """All its commands in one shell, with the outputs that they have in the README, but for the tokens themselves."""
+    (transcript,) = blocks("shell-session", section("Refresh tokens"))
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
+    assert len(steps) == 8
+    script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in steps).replace("127.0.0.1:5000", address)
+    run = subprocess.run(["sh", "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    first, second = ((tmp_path / name).read_text() for name in ("first", "second"))
+    assert first != second
+    (check,) = re.findall(r"`(jwt\.decode\(.*\))`", section("Refresh tokens"))
+    assert eval(check, {"jwt": jwt, "token": json.loads(first)["accessToken"], "key": "a" * 32})["typ"] == "access"
+    for (command, expected), output in zip(steps, run.stdout.split("\0"), strict=False):
+        shortened = re.sub(r'(?<=:")(eyJ|[0-9a-f]{3})[^"]{40,}', "…", output)
+        assert shortened == re.sub(r"\w+…", "…", expected), command
 
 
 def test_the_figures_are_those_of_the_run_that_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
