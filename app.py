@@ -43,6 +43,7 @@ DEMO_ACCOUNT = ("ada", "lovelace")  # only where the data is gone with the proce
 #: What else Redis is good for. Each is a file in roles/; to remove one, delete the file and its line.
 ROLES = [
     "tokens",  # /api: access and refresh tokens, with ACCESS_TOKEN_KEY
+    "oauth",  # /oauth: sign-in with an OpenID Connect provider, with OAUTH_ISSUER
 ]
 
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.
@@ -78,7 +79,7 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     for name in ROLES:
         importlib.import_module(f"roles.{name}").init_app(app)
     if not app.config["ACCOUNTS"]:
-        app.logger.warning("ACCOUNTS is empty: nobody can sign in")
+        app.logger.warning("ACCOUNTS is empty: nobody can sign in with a password")
 
     logging.getLogger("redis_store").addHandler(default_handler)  # in the form of the app's own log lines
     app.before_request(refuse_cross_site)

@@ -15,14 +15,15 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import check_password_hash, generate_password_hash
 
-MAX_INPUT = 1000  # characters, of a user name and of a password
+MAX_INPUT = 1000  # characters, of a user name, of a password, and of where to go after a sign-in with a provider
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 #: What werkzeug's generate_password_hash makes: method, salt, digest.
 PASSWORD_HASH = re.compile(r"([^$]+)\$[^$]+\$[0-9a-f]+")
 
 #: A path on this site. "//host" is another site; browsers take a backslash for a slash, and drop tabs and newlines.
-LOCAL_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f]*")
+#: And no half of a surrogate pair, which no header can hold.
+LOCAL_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f\ud800-\udfff]*")
 
 #: What tells browsers and systems apart, in this order: most browsers claim to be several others as well.
 BROWSERS = {
@@ -50,7 +51,10 @@ blueprint = Blueprint("auth", __name__)
 @blueprint.record_once
 def setup(state: BlueprintSetupState) -> None:
     """Called when an app registers the blueprint. ValueError: its ``ACCOUNTS`` are not what `make_decoy` expects."""
-    state.app.extensions["auth_decoy"] = make_decoy(state.app.config["ACCOUNTS"])
+    config = state.app.config
+    state.app.extensions["auth_decoy"] = make_decoy(config["ACCOUNTS"])
+    #: Each tells whether a name is that of a user; a role that signs users in adds its own.
+    state.app.extensions["auth_knows"] = [lambda user: user in config["ACCOUNTS"]]
 
 
 def make_decoy(accounts: object) -> str:
@@ -75,7 +79,18 @@ def make_decoy(accounts: object) -> str:
 def get_user() -> str | None:
     """The name of who is signed in. None: nobody is, or the account is gone."""
     user = session.get("user_id")
-    return user if isinstance(user, str) and user in current_app.config["ACCOUNTS"] else None
+    if isinstance(user, str) and any(knows(user) for knows in current_app.extensions["auth_knows"]):
+        return user
+    return None
+
+
+def sign_in(user: str) -> None:
+    """Begin a session of this user, with a new sid, in place of whatever session the visitor had."""
+    session.clear()
+    session["user_id"] = user
+    session["signed_in_at"] = datetime.now(UTC)
+    session["browser"] = name_browser(request.user_agent.string)
+    session.regenerate()  # type: ignore[attr-defined]  # of RedisSession: a new sid, for the same user too
 
 
 def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
@@ -109,11 +124,7 @@ def login() -> ResponseReturnValue:
         wait, counted = guessing.begin(username)
         if not wait and fits(username, password):
             guessing.forgive(counted)  # before the session is changed: this may fail
-            session.clear()
-            session["user_id"] = username
-            session["signed_in_at"] = datetime.now(UTC)
-            session["browser"] = name_browser(request.user_agent.string)
-            session.regenerate()  # type: ignore[attr-defined]  # of RedisSession: a new sid, for the same user too
+            sign_in(username)
             response = redirect(target or url_for("home"), 303)
             guessing.remember(response, username)
             return response

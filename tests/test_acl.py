@@ -25,6 +25,9 @@ def use(client: Any) -> None:
     assert store.update(sid, lambda session: {"n": 3}, to="to") == {"n": 3}
     assert store.take("to") == {"n": 3}
     assert not store.destroy(sid)
+    states = store.beside("OAUTH")
+    assert states.add("state", {"n": 1}, max_age=600)
+    assert states.take("state") == {"n": 1}
     config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32}
     app = create_app({**config, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}, client)
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
