@@ -42,7 +42,7 @@ TIMEOUT = 3  # seconds, each: to connect to the provider, for each answer
 REMEMBER = 3600  # seconds, at most, for which the provider's endpoints are not asked for again
 
 #: Signatures with a key that only the provider has. Not ``none``, nor by a secret that both sides have (``HS256``).
-ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
 #: Over plain http a password may go to this machine only.
 ISSUER = re.compile(r"https://[^\s?#@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#@]*)?")
