@@ -72,6 +72,13 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(blueprint)
 
 
+@blueprint.before_request
+def refuse_head() -> None:
+    """Flask gives every GET a HEAD; but whoever only looks begins nothing, and uses up no state."""
+    if request.method == "HEAD":
+        abort(405)
+
+
 @blueprint.get("/login")
 def login() -> ResponseReturnValue:
     """303 to the provider, and from there, in the end, to ``next``. From another site: to the page with the link."""
@@ -174,11 +181,14 @@ def make_provider(issuer: str, client_id: str, client_secret: str, period: int) 
     from authlib.integrations.flask_client import FlaskOAuth2App
 
     url = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
-    answer = requests.get(url, timeout=TIMEOUT)
+    answer = requests.get(url, timeout=TIMEOUT, allow_redirects=False)
     answer.raise_for_status()
     metadata = answer.json()
     if metadata["issuer"] != issuer:
         raise ValueError("it is another issuer")
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    if issuer.startswith("https:") and not all(metadata[name].startswith("https://") for name in names):
+        raise ValueError("an endpoint is not https")
     return FlaskOAuth2App(
         None,  # no framework: where Authlib itself would keep the state
         client_id=client_id,
@@ -195,7 +205,7 @@ def identify(code: str, kept: dict[str, Any]) -> str:
     """Who is signed in at the provider, as a user name of ours. It raises whatever is wrong with the answer."""
     provider, issuer = get_provider(), current_app.config["OAUTH_ISSUER"]
     callback_url = url_for("oauth.callback", _external=True)
-    token = provider.fetch_access_token(callback_url, code=code, code_verifier=kept["verifier"])
+    token = provider.fetch_access_token(callback_url, code=code, code_verifier=kept["verifier"], allow_redirects=False)
     provider.server_metadata.pop("jwks", None)  # the keys are asked for again: old ones, or wrong ones, do not stay
     expected = {"iss": {"value": issuer}, "aud": {"value": provider.client_id}}
     claims = provider.parse_id_token(token, kept["nonce"], claims_options=expected)  # and the signature, and its age

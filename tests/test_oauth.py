@@ -28,7 +28,7 @@ import fakeredis
 import pytest
 import requests
 from conftest import SECRET_KEY, interface_of
-from flask import Flask, request, session
+from flask import Flask, redirect, request, session
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from werkzeug.security import generate_password_hash
@@ -650,6 +650,54 @@ def test_an_error_makes_one_line_in_the_log(
     [line] = [record.getMessage() for record in caplog.records if "the error" in record.getMessage()]
     assert "\n" not in line
     assert len(line) < 200
+
+
+def test_whoever_only_looks_uses_up_nothing(client: Any, strict: Strict, open_browser: Any) -> None:
+    """HEAD, as programs send it that check links: 405."""
+    with serve(create_app({**CONFIG, "OAUTH_ISSUER": strict.issuer}, client)) as site:
+        browser = open_browser(site)
+        assert browser.head(f"{site}/oauth/login", timeout=20).status_code == 405
+        assert client.keys() == []
+        callback = strict.approve(browser.begin())
+        assert browser.head(callback, timeout=20).status_code == 405
+        assert browser.visit(callback).status_code == 303
+
+
+@pytest.mark.parametrize("status", [302, 307])
+@pytest.mark.parametrize("page", ["about", "token"])
+def test_the_provider_leads_the_app_nowhere_else(
+    page: str, status: int, strict: Strict, strict_browser: Browser
+) -> None:
+    """A redirect could carry code and verifier to somebody else."""
+    view: Any = strict.app.view_functions[page]
+    asked: list[str] = []
+
+    def elsewhere() -> Any:
+        asked.append(request.path)
+        return view()
+
+    strict.app.view_functions[page] = lambda: redirect("/elsewhere", status)
+    strict.app.add_url_rule("/elsewhere", "elsewhere", elsewhere, methods=["GET", "POST"])
+    if page == "about":
+        assert_refused(strict_browser, strict_browser.visit("/oauth/login"), 502)
+    else:
+        assert_refused(strict_browser, strict_browser.visit(strict.approve(strict_browser.begin())), 502)
+    assert asked == []
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_a_provider_on_https_has_nothing_on_plain_http(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, the client's secret or the keys would go over the wire for everybody."""
+    about = {"issuer": "https://a.example"} | dict.fromkeys(
+        ("authorization_endpoint", "token_endpoint", "jwks_uri"), "https://a.example/x"
+    )
+    answer = SimpleNamespace(raise_for_status=lambda: None, json=lambda: about)
+    monkeypatch.setattr(requests, "get", lambda *args, **options: answer)
+    oauth.make_provider.cache_clear()
+    assert oauth.make_provider("https://a.example", "id", "secret", 0)
+    about[name] = "http://a.example/x"
+    with pytest.raises(ValueError, match="not https"):
+        oauth.make_provider("https://a.example", "id", "secret", 1)
 
 
 def test_a_key_that_is_new_is_asked_for(strict: Strict, strict_browser: Browser) -> None:
