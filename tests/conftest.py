@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import redis
 from flask import Flask
 from itsdangerous import TimestampSigner
 
-from redis_store import BORN, RedisSessionInterface, RedisStore, connect, load_record
+from redis_store import BORN, Line, RedisSessionInterface, RedisStore, connect, load_record
 
 SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
 
@@ -191,6 +193,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: clock(signer))
     monkeypatch.setattr("redis_store.now", lambda: time.time() + clock.offset)
     return clock
+
+
+@contextmanager
+def crash_after(commands: int) -> Iterator[None]:
+    """The process dies when it is about to send one more command than so many."""
+    ask, sent = Line._ask, itertools.count()
+
+    def dying(line: Line, *args: Any) -> Any:
+        if next(sent) >= commands:
+            raise KeyboardInterrupt
+        return ask(line, *args)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Line, "_ask", dying)
+        yield
 
 
 def set_cookie(response: Any) -> str | None:

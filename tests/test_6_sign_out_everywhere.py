@@ -6,13 +6,13 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis
-from conftest import SECRET_KEY, Clock, RedisServer, interface_of, route, set_cookie, sid_of
+from conftest import SECRET_KEY, Clock, RedisServer, crash_after, interface_of, route, set_cookie, sid_of
 from flask import Flask, request, session
 from flask.testing import FlaskClient
 from itsdangerous import TimestampSigner
@@ -269,19 +269,11 @@ def test_ten_thousand_ended_sessions_leave_nothing(server: RedisServer, clock: C
 @pytest.mark.parametrize("path", ["/login", "/regenerate", "/logout", "/login?user=bob", "revoke"])
 @pytest.mark.parametrize("alive", range(7))
 def test_a_crash_between_two_commands_leaves_no_session_without_a_name(
-    app: Flask, client: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch, path: str, alive: int
+    app: Flask, client: Any, clock: Clock, path: str, alive: int
 ) -> None:
     """After each number of commands. A name without a session goes when its time is past, and somebody signs in."""
     browser = app.test_client() if path == "/login" else signed_in(app)
-    ask, commands = Line._ask, itertools.count()
-
-    def dying(line: Line, *args: Any) -> Any:
-        if next(commands) >= alive:
-            raise KeyboardInterrupt
-        return ask(line, *args)
-
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(Line, "_ask", dying)
+    with crash_after(alive):
         if path == "revoke":
             revoke(app)
         else:

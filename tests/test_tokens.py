@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import itertools
 import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import fakeredis
 import jwt
 import pytest
-from conftest import SECRET_KEY, RedisServer, interface_of
+from conftest import SECRET_KEY, RedisServer, crash_after, interface_of
 from faults import Proxy
 from flask import Flask
 from hypothesis import given
@@ -35,7 +34,7 @@ import auth
 import guessing
 from app import create_app
 from owner_index import OwnerIndex
-from redis_store import Line, RedisStore, connect
+from redis_store import RedisStore, connect
 from roles import tokens
 from roles.tokens import ABSOLUTE_MAX_AGE, ACCESS_MAX_AGE, GRACE, IDLE_MAX_AGE, make_name, rotate
 
@@ -481,20 +480,27 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
     proxy.stop()
 
 
-def test_a_lost_answer_costs_nothing(server: RedisServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis did it, and the app cannot know: 503. The retry gets the token that the first try would have given."""
+@contextmanager
+def losing_the_swap(proxy: Proxy) -> Iterator[None]:
+    """Redis does a compare-and-set, and its answer is lost."""
     swap = RedisStore.swap
 
     def lose(store: RedisStore, *args: Any, **options: Any) -> bool:
         proxy.lose = 1
         return swap(store, *args, **options)
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RedisStore, "swap", lose)
+        yield
+    proxy.lose = 0
+
+
+def test_a_lost_answer_costs_nothing(server: RedisServer, proxy: Proxy) -> None:
+    """Redis did it, and the app cannot know: 503. The retry gets the token that the first try would have given."""
     app = create_app(CONFIG, connect(proxy.url))
     _, first = log_in(app)
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisStore, "swap", lose)
+    with losing_the_swap(proxy):
         assert_unavailable(post(app, "refresh", refreshToken=first))
-    proxy.lose = 0
     assert record_of(server.connect())["gen"] == 1, "it was done"
     second = refresh(app, first)
     assert second == sign(f"{first[:48]}.1")
@@ -768,23 +774,15 @@ def test_a_refresh_lists_a_family_again(app: Flask, client: Any) -> None:
 
 
 def test_a_replay_whose_answer_is_lost_is_logged(
-    server: RedisServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, move_time: Any, caplog: pytest.LogCaptureFixture
+    server: RedisServer, proxy: Proxy, move_time: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The family is gone then, and a retry is refused like any other token; so it has to be said before."""
-    swap = RedisStore.swap
-
-    def lose(store: RedisStore, *args: Any, **options: Any) -> bool:
-        proxy.lose = 1
-        return swap(store, *args, **options)
-
     app = create_app(CONFIG, connect(proxy.url))
     _, first = log_in(app)
     refresh(app, first)
     move_time(GRACE + 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(RedisStore, "swap", lose)
+    with losing_the_swap(proxy):
         assert_unavailable(post(app, "refresh", refreshToken=first))
-    proxy.lose = 0
     assert families(server.connect()) == set()
     assert refresh(app, first) is None
     assert len([m for m in caplog.messages if "was used again" in m]) == 1
@@ -804,20 +802,10 @@ def test_a_lost_list_makes_no_family_that_nobody_can_end(app: Flask, client: Any
 
 
 @pytest.mark.parametrize("alive", range(4))
-def test_a_crash_in_a_login_leaves_no_family_that_is_not_listed(
-    app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch, alive: int
-) -> None:
+def test_a_crash_in_a_login_leaves_no_family_that_is_not_listed(app: Flask, client: Any, alive: int) -> None:
     """After each number of its three commands: what is there, a logout everywhere ends."""
     app.extensions["guessing"] = NoCounting()
-    ask, commands = Line._ask, itertools.count()
-
-    def dying(line: Line, *args: Any) -> Any:
-        if next(commands) >= alive:
-            raise KeyboardInterrupt
-        return ask(line, *args)
-
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(Line, "_ask", dying)
+    with crash_after(alive):
         log_in(app)
     assert families(client) <= listed(client)
     assert len(families(client)) == (alive >= 2)
