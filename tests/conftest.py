@@ -52,19 +52,24 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{number} tests were skipped: {reason.removeprefix('Skipped: ')}")
 
 
+def find_redis_server() -> str:
+    """Return the path of ``redis-server``, for any test that starts one. Where there is none, that test is skipped."""
+    return shutil.which("redis-server") or pytest.skip("needs a redis-server on the PATH")
+
+
 class RedisServer:
     """A private ``redis-server`` on a unix socket in a folder of its own; nobody else's Redis is ever touched."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
-        self.command = ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", *options]
-        self.command += ["--dir", str(folder), "--logfile", str(folder / "redis.log")]
+        self.arguments = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", *options]
+        self.arguments += ["--dir", str(folder), "--logfile", str(folder / "redis.log")]
         self.clients: list[redis.Redis] = []
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command)
+        self.process = subprocess.Popen([find_redis_server(), *self.arguments])
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
@@ -103,8 +108,6 @@ class RedisServer:
 @pytest.fixture
 def make_server() -> Iterator[Any]:
     """Starts servers that a test may stop, freeze and start again."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs a redis-server on the PATH")
     servers: list[RedisServer] = []
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
 
@@ -123,8 +126,6 @@ def make_server() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs a redis-server on the PATH")
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = RedisServer(Path(folder))
         yield server

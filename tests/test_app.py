@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urljoin
 import fakeredis
 import pytest
 import redis
-from conftest import SECRET_KEY, set_cookie
+from conftest import SECRET_KEY, find_redis_server, set_cookie
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -305,8 +305,9 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
     assert "You are signed in as <strong>ada</strong>" in page
 
 
-def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, make_server: Any, tmp_path: Path) -> None:
+def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
+    find_redis_server()  # which the script needs
     sources = ("app.py", "auth.py", "cli.py", "guessing.py", "owner_index.py", "redis_servers.py", "redis_store.py")
     for name in (*sources, "roles", "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(HERE / name)

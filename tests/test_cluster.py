@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,42 +18,12 @@ from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, con
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of one server, which refuses what several would: a command, script or transaction across slots."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs a redis-server on the PATH")
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, bus = one.getsockname()[1], other.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        options = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", "", "--dir", folder]
-        options += ["--bind", "127.0.0.1", "--logfile", "log"]
-        process = subprocess.Popen(["redis-server", "--port", str(port), *options])
-        try:
-            yield from _ready(port)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _ready(port: int) -> Iterator[Any]:
-    """A client, once the server has all the slots; within ten seconds, or the test fails."""
-    deadline = time.monotonic() + 10
-    with redis.Redis(port=port, protocol=2) as admin:
-        while time.monotonic() < deadline:
-            try:
-                info = admin.execute_command("CLUSTER INFO")
-                if info["cluster_state"] == "ok":
-                    break
-                if info["cluster_slots_assigned"] == "0":
-                    admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-            except redis.ConnectionError:
-                pass  # not up yet
-            time.sleep(0.005)
-        else:
-            raise RuntimeError("the cluster did not start")
-    with redis.RedisCluster(host="127.0.0.1", port=port, protocol=2) as client:
+    with (
+        running(ClusterGroup(tmp_path_factory.mktemp("cluster"), masters=1)) as group,
+        redis.RedisCluster(host=HOST, port=group.ports[0], protocol=2) as client,
+    ):
         yield client
 
 
@@ -85,8 +50,6 @@ def test_a_move_leaves_nothing_of_what_was_destroyed_meanwhile(cluster: Any) -> 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterGroup]:
     """Three servers, each with a third of the slots."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs a redis-server on the PATH")
     with running(ClusterGroup(tmp_path_factory.mktemp("cluster"))) as group:
         yield group
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import faults
 import pytest
-from conftest import RedisServer
+from conftest import RedisServer, find_redis_server
 from faults import FIGURES, KINDS, RECOVERY, App, Figures, Load, Proxy
 from redis import Redis, RedisError
 
@@ -156,7 +156,7 @@ def sentinels(house: House) -> str:
         lines += ["sentinel down-after-milliseconds faults 500", "sentinel failover-timeout faults 2000"]
         config.write_text("\n".join(lines))
         log = str(house.folder / f"sentinel-{number}.log")
-        process = subprocess.Popen(["redis-server", str(config), "--sentinel", "--logfile", log])
+        process = subprocess.Popen([find_redis_server(), str(config), "--sentinel", "--logfile", log])
         house.stack.callback(process.wait, faults.PATIENCE)
         house.stack.callback(process.kill)
         addresses.append(f"127.0.0.1:{number}")

@@ -11,7 +11,6 @@ The usual run is the same every time, so that a failure means a change and not l
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -678,8 +677,6 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture(scope="module")
 def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A redis-server that has its data again after it was killed."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs a redis-server on the PATH")
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = RedisServer(Path(folder), "--appendonly", "yes", "--appendfsync", "no")
         yield server

@@ -41,8 +41,8 @@ def make_certificates(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServer]:
     """A private ``redis-server`` that speaks nothing but TLS, and wants a password."""
-    if not (shutil.which("redis-server") and shutil.which("openssl")):
-        pytest.skip("needs redis-server and openssl on the PATH")
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl on the PATH")
     folder = tmp_path_factory.mktemp("tls")
     make_certificates(folder)
     options = ["--save", "", "--tls-auth-clients", "no", "--requirepass", "hunter22"]

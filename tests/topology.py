@@ -70,8 +70,8 @@ class TcpServer(RedisServer):
         self.port = port or free_ports(1)[0]
         self.url = url.replace("PORT", str(self.port))
         kind = ["--port", "0", "--tls-port"] if url.startswith("rediss:") else ["--port"]
-        self.command = ["redis-server", *options, *kind, str(self.port), "--bind", HOST, "--dir", str(folder)]
-        self.command += ["--logfile", str(folder / f"{self.port}.log")]
+        self.arguments = [*options, *kind, str(self.port), "--bind", HOST, "--dir", str(folder)]
+        self.arguments += ["--logfile", str(folder / f"{self.port}.log")]
         self.clients: list[redis.Redis] = []
         self.start()
 
