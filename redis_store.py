@@ -47,14 +47,12 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SecureCookieSession, SessionInterface
 from itsdangerous import TimestampSigner
 from itsdangerous.encoding import base64_decode, bytes_to_int, want_bytes
-from redis import BlockingConnectionPool, Redis, RedisCluster
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis import RedisCluster
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
-from redis.retry import Retry
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
+from _redis_store.connection import SOCKET_TIMEOUT, connect
 from owner_index import OwnerIndex, SessionInfo, end_all, end_moved, leave_trail
 
 __all__ = ["RedisSession", "RedisSessionInterface", "RedisStore", "SessionInfo", "StoreUnavailable", "connect", "merge"]
@@ -65,8 +63,6 @@ Session = dict[str, Any]
 Change = Callable[[Session], Session | None]  # pure; None: nothing is to be written
 
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
-SOCKET_TIMEOUT = 0.25  # seconds, each: for a connection of the pool, to connect, for an answer
-MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
 MAX_TIMEOUTS = 3  # in a row; then Redis counts as away
 PAUSE = 0.5  # seconds between two tries while Redis is away; everything else fails at once
 MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success
@@ -80,9 +76,6 @@ BORN = "_born"
 
 #: What a sid looks like: koa-session2's ``getID(24)`` (ours too), or the ``uuid()`` of the store that we follow.
 SID = re.compile(r"[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-#: What `connect` takes, roughly: redis-py itself would read a wrong database as 0.
-URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
 
 #: A signed cookie: sid, "p" (permanent) or "b" (ends with the browser), the horizon if there is one, time of signing,
 #: SHA-256 signature. Nothing that does not look exactly so reaches the signature check, much less Redis.
@@ -102,48 +95,6 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
     """`StoreUnavailable` inside a view: Flask makes it a 503, no handler needed. `save_session` adds Retry-After."""
 
     description = "The session store cannot be reached."
-
-
-def connect(url: str, **options: Any) -> Any:
-    """A Redis client with every timeout, retry and pool limit set on purpose. Connects on first use, not now.
-
-    `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` for TLS with the certificate checked, or
-    ``unix:///path/to/socket[?db=0]``. For several servers, ``redis+sentinel://…`` and ``redis+cluster://…``: see
-    redis_servers.py. Options in its query string go to redis-py's pools and win over what is set here, `options` over
-    both. ValueError: the URL is none of these; the message does not show it, nor a password in it.
-
-    redis-py's own defaults let one command wait for a minute. It would also repeat commands whose answer was lost,
-    which is wrong for GETDEL and SET NX: `RedisStore` repeats those that it may. And its protocol 3 turns off the
-    check for a connection with an unread answer, which could then be the next user's session: hence protocol 2.
-    """
-    settings: dict[str, Any] = {
-        "protocol": 2,
-        "socket_timeout": SOCKET_TIMEOUT,
-        "socket_connect_timeout": SOCKET_TIMEOUT,
-        "retry": Retry(NoBackoff(), 0),
-        "max_connections": MAX_CONNECTIONS,
-        "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
-    }
-    try:
-        if url.startswith(("redis+", "rediss+")):
-            import redis_servers  # here: with one server, this file needs no other
-
-            return redis_servers.connect(url, settings, options)
-        if URL.fullmatch(url):
-            return Redis(connection_pool=make_pool(settings | parse_url(url) | options))
-    except (TypeError, ValueError):
-        pass  # its message may quote the password
-    raise ValueError(
-        "expected redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path, redis+sentinel://…/service or "
-        "redis+cluster://…, and known options"
-    )
-
-
-def make_pool(settings: dict[str, Any]) -> BlockingConnectionPool:
-    """A pool that makes callers wait for a connection. TypeError, not only with the first command: a wrong option."""
-    pool = BlockingConnectionPool(**settings)
-    pool.connection_class(**pool.connection_kwargs)
-    return pool
 
 
 # Records ----------------------------------------------------------------------------------------------------------

@@ -7,9 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from redis import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis import SSLConnection, UnixDomainSocketConnection
 
-from redis_store import MAX_CONNECTIONS, SOCKET_TIMEOUT, RedisStore, StoreUnavailable, connect
+from _redis_store.connection import MAX_CONNECTIONS, SOCKET_TIMEOUT
+from _redis_store.pool import Pool
+from _redis_store.servers import SentinelPool
+from redis_store import RedisStore, StoreUnavailable, connect
 
 GOOD = ["redis://", "redis://h", "redis://:p@[::1]:1/", "rediss://u:p@h/0?socket_timeout=1", "unix://u@/a/b?db=2"]
 GOOD += ["redis+sentinel://h/s", "rediss+sentinel://u:p@[::1]:1,h/my-service/2?sentinel_password=p&socket_timeout=1"]
@@ -21,15 +24,15 @@ SENTINEL = "rediss+sentinel://user:p%40ss@[::1],b:1/service/3?ssl_ca_certs=/ca&s
 @pytest.mark.parametrize("url", [*URLS, SENTINEL])
 def test_every_limit_is_set_on_purpose(url: str) -> None:
     """Timeouts, retries, protocol and pool, whatever the scheme; nothing connects yet."""
-    pool = connect(url).connection_pool
-    assert isinstance(pool, BlockingConnectionPool)
+    pool: Any = connect(url).connection_pool
+    assert type(pool) is (SentinelPool if "sentinel" in url else Pool)
     connection: Any = pool.make_connection()
     assert connection.socket_timeout == connection.socket_connect_timeout == pool.timeout == SOCKET_TIMEOUT
     assert connection.retry.get_retries() == 0
     assert int(connection.protocol) == 2
     assert pool.max_connections == MAX_CONNECTIONS
     assert connection.db == 3
-    assert not hasattr(pool, "maint_notifications_enabled") or not pool.maint_notifications_enabled()
+    assert not hasattr(pool, "maint_notifications_enabled") or not pool.maint_notifications_enabled()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("url", GOOD)

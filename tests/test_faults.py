@@ -21,7 +21,8 @@ from conftest import RedisServer, find_redis_server
 from faults import FIGURES, KINDS, RECOVERY, App, Figures, Load, Proxy
 from redis import Redis, RedisError
 
-from redis_store import SOCKET_TIMEOUT, RedisStore
+from _redis_store.connection import SOCKET_TIMEOUT
+from redis_store import RedisStore
 
 Step = Callable[["House"], Any]
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")  # what was acknowledged survives kill -9

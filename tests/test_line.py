@@ -11,7 +11,8 @@ import pytest
 from conftest import RedisServer
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
-from redis_store import MAX_TIMEOUTS, PAUSE, SOCKET_TIMEOUT, Breaker, RedisStore, StoreUnavailable
+from _redis_store.connection import SOCKET_TIMEOUT
+from redis_store import MAX_TIMEOUTS, PAUSE, Breaker, RedisStore, StoreUnavailable
 
 
 def fails_in(store: RedisStore) -> float:

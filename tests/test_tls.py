@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from topology import HOST, TcpServer, live
 
-from redis_store import SOCKET_TIMEOUT, RedisStore, StoreUnavailable, connect
+from _redis_store.connection import SOCKET_TIMEOUT
+from redis_store import RedisStore, StoreUnavailable, connect
 
 CONFIG = """
 [req]

@@ -1,9 +1,9 @@
-"""One client for several Redis servers: the master that sentinels name, or a Cluster. `redis_store.connect` makes them.
+"""One client for several Redis servers: the master that sentinels name, or a Cluster. `connect` makes them.
 
-Both are redis-py's own, with four defects of it mended (seen in 6.4 to 8.1): its list of sentinels loses one when two
-threads look for the master at a time; its pool of connections to a master grows with each that found none; each thread
-that loses a server of a Cluster looks for all the others, one thread after the other; and a Cluster's client connects
-when it is made, so that an app could not start without it.
+Both are redis-py's own, on the `Pool` of this package, with three defects mended (seen in 6.4 to 8.1): its list of
+sentinels loses one when two threads look for the master at a time; each thread that loses a server of a Cluster looks
+for all the others, one thread after the other; and a Cluster's client connects when it is made, so that an app could
+not start without it.
 
 The URLs::
 
@@ -26,37 +26,39 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from redis import BlockingConnectionPool, Redis, RedisCluster, Sentinel, SentinelConnectionPool, SSLConnection
+from redis import RedisCluster, Sentinel, SentinelConnectionPool, SSLConnection
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.connection import parse_url
-from redis.exceptions import TimeoutError
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 from redis.retry import Retry
 
-from redis_store import make_pool
+from _redis_store.client import Client
+from _redis_store.pool import Pool
 
 #: Scheme, kind, user and password, hosts, a Sentinel's service, the rest.
 SERVERS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?]*@)?([^/?@]+)(?:/([\w.-]+))?((?:/\d*)?(?:\?.*)?)")
 
 
-def connect(url: str, settings: dict[str, Any], options: dict[str, Any]) -> Any:
-    """What `redis_store.connect` does with its settings and a caller's options. ValueError, TypeError: a wrong one."""
+def connect_to_several(url: str, settings: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Do what `connect` does, with its settings and a caller's options. ValueError, TypeError: one of them is wrong."""
     match = SERVERS.fullmatch(url)
     if match is None or bool(match[5]) != (match[2] == "sentinel"):
         raise ValueError("expected redis+sentinel://host,…/service or redis+cluster://host,…")
     scheme, kind, user, hosts, service, rest = match.groups("")
     settings = settings | parse_url(f"{scheme}://{user}{rest}") | options
     login = {name: settings.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    tls = make_pool(settings).connection_class is SSLConnection
+    Client(Pool(**settings))  # TypeError: an option is wrong
     servers = hosts.split(",")
     if kind == "cluster":
         return Cluster(servers, settings)
     sentinels = Sentinels(servers, settings | login | {"db": 0})
-    settings.pop("connection_class", None)
-    return Redis(connection_pool=SentinelPool(service, sentinels, ssl=tls, **settings))  # type: ignore[no-untyped-call]
+    tls = settings.pop("connection_class", None) is SSLConnection
+    return Client(SentinelPool(service, sentinels, ssl=tls, **settings))  # type: ignore[no-untyped-call]
 
 
 def parse_address(host: str, port: int) -> dict[str, Any]:
+    """Return what redis-py is told of ``host[:port]``. ValueError: it is something else."""
     address: dict[str, Any] = {"port": port} | parse_url(f"redis://{host}")
     if address.keys() == {"host", "port"}:
         return address
@@ -71,9 +73,10 @@ class Sentinels(Sentinel):
         for name in ("socket_timeout", "socket_connect_timeout"):
             settings[name] = settings[name] and settings[name] / len(hosts)
         servers = [settings | parse_address(host, 26379) for host in hosts]
-        self.sentinels = [Redis(connection_pool=BlockingConnectionPool(**server)) for server in servers]
+        self.sentinels = [Client(Pool(**server)) for server in servers]
 
     def discover_master(self, service_name: str) -> Any:
+        """Return the address of the master: host and port."""
         mine = copy.copy(self)  # redis-py reorders its list, and then two threads at a time can lose a sentinel from it
         mine.sentinels = [*self.sentinels]
         address = super(Sentinels, mine).discover_master(service_name)  # type: ignore[no-untyped-call]
@@ -81,17 +84,12 @@ class Sentinels(Sentinel):
         return address
 
 
-class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to the master that the sentinels name. Callers wait for one, as in the pools of other clients."""
+class SentinelPool(SentinelConnectionPool, Pool):
+    """Connections to the master that the sentinels name; those to a former one are closed instead of given back."""
 
-    def disconnect(self, inuse_connections: bool = True) -> None:  # the blocking pool of redis-py 6.4 has no choice
-        for connection in self._connections if inuse_connections else filter(None, [*self.pool.queue]):
-            connection.disconnect()
-
-    def owns_connection(self, connection: Any) -> bool:
-        if (connection.host, connection.port) != self.master_address:  # redis-py would drop it, and never forget it
-            connection.disconnect()
-        return bool(BlockingConnectionPool.owns_connection(self, connection))
+    def leave_master(self, error: ReadOnlyError) -> Exception:
+        super().leave_master(error)
+        return ConnectionError("The previous master is now a slave")  # redis-py's own
 
 
 class Cluster:
@@ -133,7 +131,7 @@ class ClusterClient(RedisCluster):
             super().__init__(
                 url=f"redis://{host}",  # redis-py takes a class of pools with a URL only
                 startup_nodes=[ClusterNode(**hosts[other]) for other in others],
-                connection_pool_class=functools.partial(BlockingConnectionPool, timeout=settings["timeout"]),
+                connection_pool_class=functools.partial(Pool, timeout=settings["timeout"]),
                 **settings | {"retry": Retry(NoBackoff(), 1)},  # here, any one server may be lost
             )
         self.retry = settings["retry"]
@@ -144,6 +142,7 @@ class ClusterClient(RedisCluster):
         super().__setattr__(name, value)
 
     def search(self, manager: Any, initialize: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """Ask one server for the others, unless another thread does."""
         if self.searching.acquire(blocking=False):
             try:
                 nodes = [*(ClusterNode(**host) for host in self.hosts.values()), *manager.nodes_cache.values()]

@@ -1,0 +1,54 @@
+"""`connect`: from a URL to a client whose every timeout, retry and limit is set on purpose."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+
+from _redis_store.client import Client
+from _redis_store.pool import Pool
+from _redis_store.servers import connect_to_several
+
+SOCKET_TIMEOUT = 0.25  # seconds, each: for a connection of the pool, to connect, for an answer
+MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
+
+#: What `connect` takes for one server, roughly: redis-py itself would read a wrong database as 0.
+URL = re.compile(r"rediss?://[^/]*(/\d*)?(\?.*)?|unix://[^/]*/.+")
+
+
+def connect(url: str, **options: Any) -> Any:
+    """Return a Redis client with every timeout, retry and pool limit set on purpose. It connects on first use, not now.
+
+    `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` for TLS with the certificate checked, or
+    ``unix:///path/to/socket[?db=0]``. For several servers, ``redis+sentinel://…`` and ``redis+cluster://…``: see
+    servers.py. Options in its query string go to redis-py's connections and the pool and win over what is set here,
+    `options` over both. ValueError: the URL is none of these; the message does not show it, nor a password in it.
+
+    The client is a `redis.Redis` (`Client`), or a `redis.RedisCluster`. redis-py's own defaults let one command wait
+    for a minute. It would also repeat commands whose answer was lost, which is wrong for GETDEL and SET NX:
+    `RedisStore` repeats those that it may. And its protocol 3 turns off the check for a connection with an unread
+    answer, which could then be the next user's session: hence protocol 2.
+    """
+    settings: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": SOCKET_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": MAX_CONNECTIONS,
+        "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
+    }
+    try:
+        if url.startswith(("redis+", "rediss+")):
+            return connect_to_several(url, settings, options)
+        if URL.fullmatch(url):
+            return Client(Pool(**settings | parse_url(url) | options))
+    except (TypeError, ValueError):
+        pass  # its message may quote the password
+    raise ValueError(
+        "expected redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path, redis+sentinel://…/service or "
+        "redis+cluster://…, and known options"
+    )

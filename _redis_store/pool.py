@@ -1,0 +1,224 @@
+"""The pool of connections to Redis: bounded, and whole after whatever breaks a call off.
+
+A call may end at any bytecode: by an exception from a signal handler, or by a greenlet that is killed. So nothing here
+holds a lock, and nothing is counted up and down. A connection that is in use belongs to the call that took it, and to
+nobody else. When that call ends without giving it back, Python frees the connection, which closes it, and removes it
+from the set of those that exist. Each step that changes what others see is one call of a C function (``list.append``,
+``list.pop``, ``set.discard``), which Python does not interrupt.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from types import BuiltinFunctionType
+from typing import Any
+from weakref import ref
+
+from redis import ConnectionPool
+from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
+from redis.retry import Retry
+
+#: Seconds after which a waiting call looks for itself: nobody tells it when Python frees a connection.
+PATIENCE = 0.05
+
+#: The errors after which redis-py has read all the answers of a pipeline or a transaction.
+ANSWERED = (ResponseError, WatchError)
+
+
+class Pool(ConnectionPool):
+    """At most `max_connections`, the last one given back first; callers wait up to `timeout` seconds for one.
+
+    `Client` uses `take`, then `give_back` or `drop`. For the rest of redis-py (pipelines, pub/sub, MONITOR) there are
+    `get_connection` and `release`, on the same connections. Other options go to redis-py's connections.
+    """
+
+    def __init__(self, *, max_connections: int = 50, timeout: float | None = 20, **options: Any) -> None:
+        self.timeout = timeout
+        super().__init__(max_connections=max_connections, **options)
+
+    def reset(self) -> None:
+        """Begin anew, with no connection: when the pool is made, and in a forked process."""
+        self._idle: list[Any] = []
+        self._existing: set[ref[Any]] = set()  # idle or in use
+        self._waiting: deque[ref[SimpleQueue[Any]]] = deque()  # the mailboxes of waiting calls
+        self.pid = os.getpid()
+
+    def _checkpid(self) -> None:
+        if self.pid != os.getpid():  # the sockets are the parent's; closing them here does not close them there
+            self.reset()
+
+    def take(self) -> Any:
+        """Return a connection that is ready for a command, and is the caller's alone.
+
+        ConnectionError: all are in use, and none came free in time; or, as TimeoutError, no new one could be made.
+        """
+        if self.pid != os.getpid():
+            self.reset()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = None
+        connection = connection or self._make() or self._wait()
+        try:
+            sock, has_event, has_unread = connection.watch
+            if sock is not connection._sock or has_event(0) or has_unread():
+                _make_ready(connection)
+            if connection.health_check_interval:
+                connection.check_health()
+        except BaseException:
+            self.drop(connection)
+            raise
+        return connection
+
+    def give_back(self, connection: Any) -> None:
+        """Let others use a connection. All answers to what was sent must have been read.
+
+        It must be the caller's last step with it: others may already use it when this returns.
+        """
+        if not self.owns_connection(connection):  # made before a fork, or connected to a former master
+            return self.drop(connection)
+        self._idle.append(connection)
+        if self._waiting:
+            self._serve(connection=True)
+
+    def drop(self, connection: Any) -> None:
+        """Close a connection; another one may take its place."""
+        connection.disconnect()
+        self._existing.discard(ref(connection))  # a traceback may hold it for long
+        if self._waiting:
+            self._serve(connection=False)
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        """Return a connection as `take` does. redis-py gives it back with `release`."""
+        connection = self.take()
+        connection.is_lent = True
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Give back a connection from `get_connection`, once: a second time does nothing.
+
+        It is closed if an exception is on its way that may have left answers unread.
+        """
+        if not vars(connection).pop("is_lent", False):
+            return
+        error = sys.exception()
+        if connection._sock and (error is None or isinstance(error, ANSWERED)):
+            self.give_back(connection)
+        else:
+            self.drop(connection)
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the idle connections, and at will those in use as well: their commands fail."""
+        self._checkpid()
+        while connection := self._pop():
+            self.drop(connection)
+        for connection in self._connections if inuse_connections else ():
+            connection.disconnect()
+
+    def leave_master(self, error: ReadOnlyError) -> Exception:
+        """Close the idle connections, for their server is a replica now; return the error to raise."""
+        self.disconnect(inuse_connections=False)
+        return error
+
+    def make_connection(self) -> Any:
+        """Return a connection that is not connected yet, and does not count."""
+        connection = self.connection_class(**self.connection_kwargs)
+        connection.watch = (self, None, None)  # no socket
+        return connection
+
+    def re_auth_callback(self, token: Any) -> None:
+        """Let new connections authenticate with a new token; those in use go on until the server closes them."""
+        self.disconnect(inuse_connections=False)
+
+    def set_retry(self, retry: Retry) -> None:
+        """Let redis-py's own methods repeat commands that way; those of `Client` are sent once."""
+        self.connection_kwargs["retry"] = retry
+        for connection in self._connections:
+            connection.retry = retry
+
+    @property
+    def _connections(self) -> list[Any]:
+        """All that exist."""
+        return [connection for reference in list(self._existing) if (connection := reference())]
+
+    def _get_free_connections(self) -> list[Any]:
+        return list(self._idle)
+
+    def _get_in_use_connections(self) -> set[Any]:
+        return {*self._connections} - {*self._idle}
+
+    def _pop(self) -> Any:
+        """Take the idle connection that was used last, or None."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _make(self) -> Any:
+        """Make a connection, or None: there are as many as there may be."""
+        while len(self._existing) < self.max_connections:
+            connection = self.make_connection()
+            self._existing.add(ref(connection, self._existing.discard))
+            if len(self._existing) <= self.max_connections:
+                return connection
+            del connection  # two threads at once; the last one to get here tries again
+        return None
+
+    def _wait(self) -> Any:
+        """Return what another caller gives back, first come, first served; or a new connection when one was closed."""
+        deadline = math.inf if self.timeout is None else time.monotonic() + self.timeout
+        while (left := deadline - time.monotonic()) > 0:
+            mailbox: SimpleQueue[Any] = SimpleQueue()
+            entry = ref(mailbox)
+            self._waiting.append(entry)
+            try:  # one may have come free just before
+                connection = self._pop() or self._make() or mailbox.get(timeout=min(left, PATIENCE))
+                if connection := connection or self._make():
+                    return connection
+            except Empty:
+                pass
+            finally:
+                with suppress(ValueError):
+                    self._waiting.remove(entry)
+        raise ConnectionError("No connection available.")
+
+    def _serve(self, *, connection: bool) -> None:
+        """Tell the call that waits longest: here is an idle connection, or (None) room for a new one."""
+        with suppress(IndexError):  # nobody waits any more, or the connection is taken
+            while (mailbox := self._waiting.popleft()()) is None:
+                pass  # that call was broken off
+            mailbox.put(self._idle.pop() if connection else None)
+
+
+def _make_ready(connection: Any) -> None:
+    """Connect, and again if the server closed the connection or there is something in it that nobody has read."""
+    try:
+        is_ready = connection._sock is not None and not connection.can_read()
+    except (OSError, ConnectionError, TimeoutError):
+        is_ready = False
+    if not is_ready:
+        connection.disconnect()
+        connection.connect()
+    connection.watch = _watch(connection)
+
+
+def _watch(connection: Any) -> tuple[Any, Any, Any]:
+    """Return the socket, and what tells of it in a fifth of the time that redis-py's `can_read` takes.
+
+    That is: whether there are bytes, or the end, in the socket; and whether the parser holds more than the answers
+    that it has returned. TLS may have bytes that are no answer; `can_read` then decides.
+    """
+    parser, poll = connection._parser, getattr(select, "poll", None)
+    if not isinstance(poll, BuiltinFunctionType):  # Windows, and gevent, whose own switches to other greenlets
+        return connection._sock, lambda timeout: True, None
+    poller = poll()
+    poller.register(connection._sock, select.POLLIN)
+    is_hiredis = hasattr(parser, "_reader")
+    return connection._sock, poller.poll, parser._reader.has_data if is_hiredis else parser._buffer.unread_bytes
