@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import sys
 import time
 from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from types import BuiltinFunctionType
 from typing import Any
 from weakref import ref
 
 from redis import ConnectionPool
-from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
+from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, WatchError
 from redis.retry import Retry
+
+from _redis_store.watch import NO_SOCKET, make_ready
 
 #: Seconds after which a waiting call looks for itself: nobody tells it when Python frees a connection.
 PATIENCE = 0.05
@@ -69,7 +69,7 @@ class Pool(ConnectionPool):
         try:
             sock, has_event, has_unread = connection.watch
             if sock is not connection._sock or has_event(0) or has_unread():
-                _make_ready(connection)
+                make_ready(connection)
             if connection.health_check_interval:
                 connection.check_health()
         except BaseException:
@@ -130,7 +130,7 @@ class Pool(ConnectionPool):
     def make_connection(self) -> Any:
         """Return a connection that is not connected yet, and does not count."""
         connection = self.connection_class(**self.connection_kwargs)
-        connection.watch = (self, None, None)  # no socket
+        connection.watch = NO_SOCKET
         return connection
 
     def re_auth_callback(self, token: Any) -> None:
@@ -195,30 +195,3 @@ class Pool(ConnectionPool):
             while (mailbox := self._waiting.popleft()()) is None:
                 pass  # that call was broken off
             mailbox.put(self._idle.pop() if connection else None)
-
-
-def _make_ready(connection: Any) -> None:
-    """Connect, and again if the server closed the connection or there is something in it that nobody has read."""
-    try:
-        is_ready = connection._sock is not None and not connection.can_read()
-    except (OSError, ConnectionError, TimeoutError):
-        is_ready = False
-    if not is_ready:
-        connection.disconnect()
-        connection.connect()
-    connection.watch = _watch(connection)
-
-
-def _watch(connection: Any) -> tuple[Any, Any, Any]:
-    """Return the socket, and what tells of it in a fifth of the time that redis-py's `can_read` takes.
-
-    That is: whether there are bytes, or the end, in the socket; and whether the parser holds more than the answers
-    that it has returned. TLS may have bytes that are no answer; `can_read` then decides.
-    """
-    parser, poll = connection._parser, getattr(select, "poll", None)
-    if not isinstance(poll, BuiltinFunctionType):  # Windows, and gevent, whose own switches to other greenlets
-        return connection._sock, lambda timeout: True, None
-    poller = poll()
-    poller.register(connection._sock, select.POLLIN)
-    is_hiredis = hasattr(parser, "_reader")
-    return connection._sock, poller.poll, parser._reader.has_data if is_hiredis else parser._buffer.unread_bytes

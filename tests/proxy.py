@@ -1,0 +1,66 @@
+"""A TCP proxy before a server's unix socket. A test says how the bytes of an answer reach the client."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from _redis_store.connection import connect
+
+
+class Proxy:
+    """Passes on what it gets, chunk by chunk; `deliver(client, chunk)` sends answers, and may do anything to them."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.requests: list[bytes] = []  # one for each chunk from a client
+        self.deliver: Callable[[socket.socket, bytes], None] = socket.socket.sendall
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.sockets: list[socket.socket] = []
+        self.clients: list[Any] = []
+
+    def connect(self, **options: Any) -> Any:
+        """A client of the server, through here. Options of `connect`."""
+        self.clients.append(connect(self.url, **options))
+        return self.clients[-1]
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        for client in self.clients:
+            client.connection_pool.disconnect()
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # ends accept()
+        for one in (self.listener, *self.sockets):
+            one.close()
+
+    def accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(str(self.target))
+                self.sockets += client, server
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self.pump, args=ends, daemon=True).start()
+
+    def pump(self, source: socket.socket, sink: socket.socket) -> None:
+        """Pass on one direction until either end is closed."""
+        with suppress(OSError):
+            while chunk := source.recv(1 << 20):
+                if source.family == socket.AF_UNIX:
+                    self.deliver(sink, chunk)
+                else:
+                    self.requests.append(chunk)
+                    sink.sendall(chunk)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

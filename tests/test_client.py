@@ -1,0 +1,410 @@
+"""What connect() makes is a redis-py client, with a pool of its own and one method more: execute_all()."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from conftest import RedisServer
+from proxy import Proxy
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+from redis.exceptions import ConnectionError, DataError, NoPermissionError, ResponseError, TimeoutError
+
+from _redis_store.client import Client
+from _redis_store.connection import connect
+
+#: A command, its options, and what shows that redis-py made something of the answer.
+COMMANDS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    (("GET", "text"), {}),
+    (("get", "text"), {}),
+    ((b"GET", "text"), {}),
+    (("GET", "missing"), {"keys": ["missing"]}),
+    (("GET", "text"), {NEVER_DECODE: True}),
+    (("SET", "other", 1.5, "EX", 9), {}),
+    (("SET", "other", 1, "NX"), {}),
+    (("ZRANGE", "scores", 0, -1, "WITHSCORES"), {"withscores": True}),
+    (("INFO", "server"), {}),
+    (("CONFIG GET", "maxmemory*"), {}),
+    (("HGETALL", "hash"), {}),
+    (("EXISTS", "text", "missing"), {}),
+    (("LRANGE", "text", 0, 1), {}),
+    (("LRANGE", "text", 0, 1), {EMPTY_RESPONSE: "nothing"}),
+    (("NO SUCH COMMAND",), {}),
+    (("EVAL", "return {1, {2, redis.error_reply('E no')}}", 0), {}),
+    (("ECHO", b"\xff" * 70_000), {}),
+]
+
+
+def outcome(function: Callable[[], Any]) -> Any:
+    """What a call returns, or its exception's type and text. Volatile parts of INFO do not count."""
+    try:
+        answer = function()
+    except Exception as error:
+        answer = error
+    if isinstance(answer, Exception):
+        return type(answer), str(answer)
+    if isinstance(answer, list):
+        return [outcome(lambda item=item: item) for item in answer]  # type: ignore[misc]
+    return sorted(answer) if isinstance(answer, dict) and "uptime_in_seconds" in answer else answer
+
+
+@pytest.fixture
+def data(server: RedisServer) -> RedisServer:
+    """A server with a key of each kind."""
+    client = server.connect()
+    client.set("text", "ü")
+    client.zadd("scores", {"one": 1, "two": 2})
+    client.hset("hash", "field", "value")
+    return server
+
+
+@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize("number", range(len(COMMANDS)))
+def test_an_answer_is_what_redis_py_makes_of_it(data: RedisServer, number: int, decode: bool) -> None:
+    """By execute_command and by execute_all, errors and options included."""
+    command, options = COMMANDS[number]
+    if decode and isinstance(command[-1], bytes):
+        pytest.skip("no text")
+    ours = data.connect(decode_responses=decode)
+    with redis.Redis(unix_socket_path=str(data.socket), protocol=2, decode_responses=decode) as theirs:
+        expected = outcome(lambda: theirs.execute_command(*command, **options))
+        theirs.delete("other")
+        assert outcome(lambda: ours.execute_command(*command, **options)) == expected
+        theirs.delete("other")
+        (answer,) = ours.execute_all([command], **options)  # type: ignore[attr-defined]
+        assert outcome(lambda: answer) == expected
+
+
+def test_many_commands_are_answered_in_order(server: RedisServer) -> None:
+    """Also those of several kilobytes, and none at all."""
+    client: Any = server.connect()
+    commands = [("ECHO", f"{n}-" * n) for n in range(1, 2000, 37)]
+    assert client.execute_all(commands) == [command[1].encode() for command in commands]
+    assert client.execute_all(commands[:1]) == [b"1-"]
+    assert client.execute_all([]) == []
+
+
+def test_many_commands_take_one_write(server: RedisServer, proxy: Proxy) -> None:
+    """One segment on its way to Redis, though redis-py writes long arguments on their own."""
+    client = proxy.connect(socket_timeout=5)
+    client.ping()
+    proxy.requests.clear()
+    assert client.execute_all([("SET", "k", "v" * 7000), ("GET", "k"), ("DEL", "k")]) == [True, b"v" * 7000, 1]
+    assert len(proxy.requests) == 1
+
+
+def test_an_error_is_the_answer_to_its_command(server: RedisServer) -> None:
+    """The others are answered all the same, and the connection is in step."""
+    client: Any = server.log_in("+get", "+lpush", "+echo", "~*", max_connections=1)
+    answers = client.execute_all([("LPUSH", "l", 1), ("GET", "l"), ("DEL", "l"), ("ECHO", "x")])
+    assert [type(answer) for answer in answers] == [int, ResponseError, NoPermissionError, bytes]
+    assert client.execute_command("ECHO", "y") == b"y"
+    assert len(client.connection_pool._connections) == 1
+
+
+def test_a_command_that_cannot_be_sent_costs_no_connection(server: RedisServer) -> None:
+    """It is refused before one is taken."""
+    client: Any = server.connect()
+    client.ping()
+    (connection,) = client.connection_pool._connections
+    with pytest.raises(DataError):
+        client.set("k", None)
+    with pytest.raises(DataError):
+        client.execute_all([("ECHO", "x"), ("ECHO", {})])
+    assert client.connection_pool._idle == [connection]
+    assert client.echo("x") == b"x"
+
+
+@pytest.mark.parametrize("send", ["execute_command", "execute_all"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ResponseError, OSError])
+def test_what_breaks_off_an_answer_closes_the_connection(server: RedisServer, error: Any, send: str) -> None:
+    """Whatever it is, and after some answers; it is raised, and the next command has its own answer."""
+    client: Any = server.connect(max_connections=1)
+    client.ping()
+    (connection,) = client.connection_pool._connections
+    many = send == "execute_all"
+    connection._parser = Broken(connection._parser, error, answers=1 if many else 0)
+    with pytest.raises(redis.ConnectionError if error is OSError else error):
+        client.execute_all([("ECHO", "1"), ("ECHO", "2"), ("ECHO", "3")]) if many else client.echo("1")
+    assert connection._sock is None
+    assert client.connection_pool._connections == []
+    assert client.echo("4") == b"4"
+    assert client.connection_pool._connections != [connection]
+
+
+class Broken:
+    """A parser that fails after so many answers."""
+
+    def __init__(self, parser: Any, error: type[BaseException], answers: int) -> None:
+        self.parser, self.error, self.answers = parser, error, answers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.parser, name)
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        if self.answers == 0:
+            raise self.error
+        self.answers -= 1
+        return self.parser.read_response(*args, **kwargs)
+
+
+@pytest.mark.parametrize("use", ["execute_command", "pipeline"])
+def test_a_connection_that_the_server_closed_is_replaced(server: RedisServer, use: str) -> None:
+    """Before a command is sent, which therefore just works."""
+    client: Any = server.connect(max_connections=1)
+    for _ in range(3):
+        server.connect().client_kill_filter(_id=client.client_id())
+        assert (client.pipeline().ping().execute() if use == "pipeline" else [client.ping()]) == [True]
+
+
+def test_an_idle_connection_with_an_unread_answer_is_replaced(server: RedisServer) -> None:
+    """What it holds is nobody's answer."""
+    client: Any = server.connect(max_connections=1)
+    pool = client.connection_pool
+    for is_read in (False, True):
+        connection = pool.get_connection()
+        connection.send_command("ECHO", "a stranger's")
+        wait_for(connection)
+        if is_read:  # the answer is in the parser already, behind another
+            connection.send_command("ECHO", "the first")
+            time.sleep(0.05)
+            connection.read_response()
+        pool.release(connection)
+        assert pool._idle == [connection]
+        assert client.echo("mine") == b"mine"
+
+
+def wait_for(connection: Any) -> None:
+    """Come back when an answer has arrived."""
+    deadline = time.monotonic() + 5
+    while not connection._sock.recv(1, socket.MSG_PEEK):
+        assert time.monotonic() < deadline
+
+
+def test_callers_wait_only_so_long_for_a_connection(server: RedisServer) -> None:
+    """Then it is redis-py's own error, which says that Redis was not asked."""
+    client: Any = server.connect(max_connections=2, timeout=0.2)
+    connections = [client.connection_pool.get_connection() for _ in range(2)]
+    for call in (lambda: client.ping(), lambda: client.pipeline().ping().execute(), client.monitor):
+        start = time.monotonic()
+        with pytest.raises(ConnectionError) as caught:
+            call()
+        assert str(caught.value) == "No connection available."
+        assert 0.2 <= time.monotonic() - start < 0.6
+    assert len(client.connection_pool._waiting) == 0
+    client.connection_pool.release(connections[0])
+    assert client.ping()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_waiting_caller_goes_on_at_once(server: RedisServer, monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
+    """With the connection that another one gives back, or with a new one when it was closed."""
+    monkeypatch.setattr("_redis_store.pool.PATIENCE", 60)
+    client: Any = server.connect(max_connections=1, timeout=60)
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    names: list[bytes] = []
+    threads = [threading.Thread(target=lambda n=n: names.append(client.echo(n))) for n in "ab"]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        while len(pool._waiting) < number:
+            time.sleep(0.001)
+    if closed:
+        connection.disconnect()
+    pool.release(connection)
+    for thread in threads:
+        thread.join(10)
+    assert names == [b"a", b"b"]
+    assert len(pool._connections) == 1
+
+
+def test_little_traffic_needs_few_connections(server: RedisServer) -> None:
+    """The one that was given back last is used first."""
+    client: Any = server.connect()
+    pool = client.connection_pool
+    for connection in [pool.get_connection() for _ in range(5)]:
+        pool.release(connection)
+    last = pool._idle[-1]
+    for _ in range(10):
+        assert pool.take() is last
+        pool.give_back(last)
+
+
+def test_a_connection_is_given_back_once(server: RedisServer) -> None:
+    """redis-py's own code may do it twice; the second time it may be another caller's."""
+    pool: Any = server.connect().connection_pool
+    connection = pool.get_connection()
+    pool.release(connection)
+    pool.release(connection)
+    assert pool._idle == [connection]
+    assert pool.take() is connection
+    pool.release(connection)
+    assert pool._idle == []
+
+
+def test_errors_that_are_kept_hold_no_connection(server: RedisServer) -> None:
+    """Their tracebacks do not count: an app may log or collect them."""
+    client: Any = server.connect(max_connections=3, timeout=0.1)
+    errors = []
+    for _ in range(10):
+        connection = client.connection_pool.get_connection()
+        connection._parser = Broken(connection._parser, KeyError, answers=0)
+        client.connection_pool.release(connection)
+        with pytest.raises(KeyError) as caught:
+            client.ping()
+        errors.append(caught.value)
+    assert client.ping()
+
+
+def test_a_server_that_is_a_replica_now_keeps_no_connection(make_server: Callable[[], RedisServer]) -> None:
+    """All are closed at the first refusal: behind the same name there may be a new master."""
+    server = make_server()
+    client: Any = server.connect()
+    pool = client.connection_pool
+    for connection in [pool.get_connection() for _ in range(3)]:
+        pool.release(connection)
+    server.connect().replicaof("127.0.0.1", 1)
+    with pytest.raises(redis.ReadOnlyError):
+        client.set("k", 1)
+    assert pool._connections == []
+
+
+def test_disconnect_leaves_a_pool_that_works(server: RedisServer) -> None:
+    """Idle connections are closed, and those in use as well: what goes on there fails."""
+    client: Any = server.connect()
+    held = client.connection_pool.get_connection()
+    client.ping()
+    client.connection_pool.disconnect(inuse_connections=False)
+    assert client.connection_pool._connections == [held]
+    held.send_command("PING")
+    client.close()
+    client.connection_pool.disconnect()
+    assert held._sock is None
+    assert client.ping()
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(server.socket) as proxy:
+        yield proxy
+
+
+# Redis's own commands ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[False, True])
+def client(request: pytest.FixtureRequest, server: RedisServer) -> Any:
+    """A client, and one that decodes. It has two connections, and nobody waits for one."""
+    client: Any = server.connect(decode_responses=request.param, max_connections=2, timeout=0.1)
+    client.set("k", "v")
+    yield client
+    assert len(client.connection_pool._connections) <= 2
+
+
+def text(client: Any, value: bytes) -> Any:
+    return client.connection_pool.get_encoder().decode(value)
+
+
+def test_pipelines_and_transactions_work(client: Any) -> None:
+    """With the errors of redis-py, and with WATCH."""
+    with client.pipeline(transaction=False) as pipeline:
+        assert pipeline.get("k").incr("n").execute() == [text(client, b"v"), 1]
+        with pytest.raises(ResponseError, match="Command # 2"):
+            pipeline.get("k").lpush("k", 1).execute()
+    assert client.transaction(lambda pipeline: [pipeline.multi(), pipeline.incr("n")], "n") == [2]
+    with client.pipeline() as pipeline:
+        pipeline.watch("n")
+        client.incr("n")
+        pipeline.multi()
+        pipeline.incr("n")
+        with pytest.raises(redis.WatchError):
+            pipeline.execute()
+    assert client.get("n") == text(client, b"3")
+
+
+def test_a_pipeline_that_is_abandoned_leaves_no_connection(client: Any) -> None:
+    """Nobody reads what it has not read."""
+    pipeline = client.pipeline()
+    pipeline.watch("k")
+    pipeline.connection.send_command("ECHO", "a stranger's")
+    del pipeline
+    assert client.echo("mine") == text(client, b"mine")
+    assert len(client.connection_pool._connections) == 1
+
+
+def test_scans_and_scripts_work(client: Any) -> None:
+    """Over several rounds, and by a digest that the server does not know yet."""
+    client.mset({f"key:{n}": n for n in range(50)})
+    assert len({*client.scan_iter("key:*", count=5)}) == 50
+    client.script_flush()
+    assert client.register_script("return ARGV[1]")(args=["x"]) == text(client, b"x")
+
+
+def test_pub_sub_works(client: Any) -> None:
+    """On a connection that is one subscriber's alone, and closed after it."""
+    with client.pubsub() as pubsub:
+        pubsub.subscribe("news")
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        assert client.publish("news", "x") == 1
+        assert pubsub.get_message(timeout=5)["data"] == text(client, b"x")
+        assert pubsub.get_message(timeout=0.01) is None
+    assert client.ping()
+
+
+def test_locks_work(client: Any) -> None:
+    """Taken, seen, and given back."""
+    with client.lock("lock", timeout=5) as lock:
+        assert lock.owned()
+        assert not client.lock("lock").acquire(blocking=False)
+    assert not client.exists("lock")
+
+
+def test_commands_that_wait_work(server: RedisServer, client: Any) -> None:
+    """Within the timeout; after it, the connection is closed."""
+    client.rpush("queue", 1)
+    assert client.blpop("queue", timeout=1) == (text(client, b"queue"), text(client, b"1"))
+    with pytest.raises(TimeoutError):
+        client.blpop("queue", timeout=1)
+    client.rpush("queue", 2)
+    patient = server.connect(socket_timeout=5)
+    assert patient.blpop("queue", timeout=1) == (b"queue", b"2")
+
+
+def test_monitor_and_a_connection_of_ones_own_work(client: Any) -> None:
+    """MONITOR and client() hold one for as long as they like."""
+    with client.monitor() as monitor:
+        client.get("k")
+        assert any(monitor.next_command()["command"] == "GET k" for _ in range(3))
+    with client.client() as own:
+        assert isinstance(own, Client)
+        assert own.get("k") == text(client, b"v")
+        assert client.ping()
+
+
+def test_information_is_parsed(client: Any) -> None:
+    """As any redis-py client does."""
+    assert client.info("server")["redis_mode"] == "standalone"
+    assert client.config_get("maxmemory") == {"maxmemory": "0"}
+    assert isinstance(client.time()[0], int)
+
+
+def test_a_health_check_is_made(server: RedisServer) -> None:
+    """When the option is set, a connection is asked now and then before it is used."""
+    client: Any = server.connect(health_check_interval=1)
+    client.get("k")
+    client.config_resetstat()
+    client.connection_pool._idle[0].next_health_check = 0
+    client.get("k")
+    client.get("k")
+    assert server.connect().info("commandstats")["cmdstat_ping"]["calls"] == 1
+
+
+def test_a_wrong_option_is_refused_when_the_client_is_made() -> None:
+    """Not with the first command."""
+    with pytest.raises(ValueError, match="expected redis://"):
+        connect("redis://localhost", no_such_option=1)

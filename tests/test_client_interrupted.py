@@ -1,0 +1,160 @@
+"""A call may end anywhere: nobody gets another one's answer, and the pool stays whole."""
+
+from __future__ import annotations
+
+import dis
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import redis
+from calls import check, check_whole
+from conftest import RedisServer
+
+CALLS = 15_000  # of all threads together; 100,000 is thorough
+STEPS = 5  # from one place where a call is broken off to the next; 1 is thorough
+DEADLINE = 60  # seconds for all; then something hangs
+PATIENT = {name: DEADLINE for name in ("timeout", "socket_timeout", "socket_connect_timeout")}
+PARTS = (str(Path(__file__).parent.parent / "_redis_store"), str(Path(redis.__file__).parent))
+
+#: A socket that is being connected or closed has no owner: Python closes it, and warns.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+class Interrupted(BaseException):
+    """What a job's time limit raises, or a greenlet's kill."""
+
+
+def is_checkpoint(frame: FrameType, instruction: int) -> bool:
+    """Whether Python looks for signals after this bytecode: a call, the beginning of a function, a jump back."""
+    name = dis.opname[frame.f_code.co_code[instruction]]
+    return name.startswith(("CALL", "RESUME")) or "JUMP_BACKWARD" in name
+
+
+@contextmanager
+def break_off(at: int, again: int = 0) -> Iterator[list[int]]:
+    """Raise Interrupted at a checkpoint of client, pool and redis-py, maybe once more; yields how many there were."""
+    counted, places = [0], {at, at + again}
+    before: dict[FrameType, int] = {}
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PARTS):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            last, before[frame] = before.get(frame), frame.f_lasti
+            if last is not None and is_checkpoint(frame, last):
+                counted[0] += 1
+                if counted[0] in places:
+                    raise Interrupted
+        return trace
+
+    tracer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield counted
+    finally:
+        sys.settrace(tracer)
+        before.clear()
+
+
+def broken_off(client: Any, kind: str, at: int, again: int = 0) -> bool:
+    """Whether a call was broken off there; False: it has fewer bytecodes."""
+    with suppress(Interrupted), break_off(at, again) as counted:
+        check(client, kind, "broken off")
+    return counted[0] >= at
+
+
+@pytest.mark.parametrize("kind", ["execute_command", "execute_all", "pipeline"])
+@pytest.mark.parametrize("state", ["idle", "new", "closed", "waiting"])
+def test_a_call_may_end_before_any_bytecode(server: RedisServer, kind: str, state: str) -> None:
+    """Of client, pool and redis-py, with a connection that is idle, new, or closed, and when another caller waits."""
+    client = server.connect(max_connections=2, **PATIENT)
+    pool: Any = client.connection_pool
+    check_whole(client)
+    for at in range(1, 100_000, STEPS):
+        waiting = None
+        if state == "new":
+            pool.disconnect()
+        elif state == "closed":
+            pool._idle[-1]._sock.shutdown(2)
+        elif state == "waiting":
+            other = pool.take()
+            held = pool.take()
+            waiting = threading.Thread(target=check, args=(client, kind, "waited"))
+            waiting.start()
+            while not pool._waiting:
+                time.sleep(0)
+            pool.give_back(other) if at % 2 else pool.drop(other)
+            pool._idle.append(held)  # as given back, without telling anybody
+            del other, held
+        more = broken_off(client, kind, at)
+        if waiting:
+            waiting.join(10)
+            assert not waiting.is_alive()
+        check_whole(client)
+        if not more:
+            break
+    assert at > 100
+
+
+@pytest.mark.parametrize("again", [1, 2, 5, 20])
+def test_a_call_may_be_broken_off_twice(server: RedisServer, again: int) -> None:
+    """While it is cleaning up after the first time."""
+    client = server.connect(max_connections=2, **PATIENT)
+    for at in range(1, 100_000, STEPS):
+        if not broken_off(client, "execute_all", at, again):
+            break
+        check_whole(client)
+
+
+@pytest.mark.parametrize("kind", ["execute_command", "execute_all", "pipeline"])
+def test_a_thousand_interrupts_a_second_mix_up_no_answers(server: RedisServer, kind: str) -> None:
+    """One thread is broken off by a signal handler, again and again, while 32 others work on."""
+    client = server.connect(max_connections=12, client_name=kind, **PATIENT)
+    deadline, calls, armed, strikes = time.monotonic() + DEADLINE, iter(range(CALLS)), False, 0
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for number in calls:
+                check(client, kind, f"{threading.get_ident()}:{number}")
+        except BaseException as error:
+            errors.append(error)
+
+    def strike(*args: Any) -> None:
+        nonlocal armed, strikes
+        if armed:
+            armed, strikes = False, strikes + 1
+            raise Interrupted
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(32)]
+    before = signal.signal(signal.SIGALRM, strike)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        for thread in threads:
+            thread.start()
+        while not errors and time.monotonic() < deadline and (number := next(calls, None)) is not None:
+            with suppress(Interrupted):
+                armed = True
+                check(client, kind, f"main:{number}")
+                armed = False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+    assert not any(thread.is_alive() for thread in threads)
+    assert errors == []
+    assert next(calls, None) is None
+    assert strikes > 50
+    assert len(client.connection_pool._connections) <= 12  # type: ignore[attr-defined]
+    check_whole(client)
+    assert [each["name"] for each in client.client_list()].count(kind) == 12

@@ -1,0 +1,95 @@
+"""A network that delays, cuts and splits answers mixes up none."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from calls import check, check_whole
+from conftest import RedisServer
+from proxy import Proxy
+from redis.exceptions import ConnectionError, TimeoutError
+
+CALLS = 60  # of each thread; 400 is thorough
+DEADLINE = 60  # seconds for all; then something hangs
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(server.socket) as proxy:
+        yield proxy
+
+
+ANSWERS = b"$7\r\nthe key\r\n$-1\r\n$7\r\nthe key\r\n"
+
+
+@pytest.mark.parametrize("place", range(1, len(ANSWERS)))
+@pytest.mark.parametrize("fault", ["split", "cut", "late"])
+def test_an_answer_may_break_at_every_place(proxy: Proxy, place: int, fault: str) -> None:
+    """In the middle of a line's end, too. Split, it is read; otherwise the next command does not get the rest of it."""
+    client = proxy.connect(max_connections=1, socket_timeout=5 if fault != "late" else 0.1)
+    client.ping()
+    in_time = threading.Event()
+
+    def deliver(sink: Any, chunk: bytes) -> None:
+        proxy.deliver = type(sink).sendall
+        assert chunk == ANSWERS
+        sink.sendall(chunk[:place])
+        if fault == "cut":
+            sink.shutdown(2)
+            return
+        in_time.wait(0.001 if fault == "split" else 5)
+        sink.sendall(chunk[place:])
+
+    proxy.deliver = deliver
+    if fault == "split":
+        check(client, "execute_all", "the key")
+    else:
+        with pytest.raises(ConnectionError if fault == "cut" else TimeoutError):
+            check(client, "execute_all", "the key")
+    client.connection_pool.connection_kwargs["socket_timeout"] = 5
+    in_time.set()
+    check(client, "execute_command", "another")
+
+
+def test_a_bad_network_mixes_up_no_answers(proxy: Proxy) -> None:
+    """Delays up to and over the timeout, cuts and splits, at random places, for many threads."""
+    client = proxy.connect(max_connections=6, timeout=20, socket_timeout=0.03)
+    chance, wrong, good = random.Random(1), [], []
+
+    def deliver(sink: Any, chunk: bytes) -> None:
+        place = chance.randrange(len(chunk) + 1)
+        sink.sendall(chunk[:place])
+        if (fault := chance.random()) < 0.02:
+            sink.shutdown(2)
+        elif fault < 0.2:
+            threading.Event().wait(chance.choice([0.001, 0.01, 0.029, 0.031, 0.05]))
+        sink.sendall(chunk[place:])
+
+    def work(kind: str) -> None:
+        for number in range(CALLS):
+            try:
+                check(client, kind, f"{threading.get_ident()}:{number}")
+                good.append(1)
+            except (ConnectionError, TimeoutError):
+                pass
+            except BaseException as error:
+                wrong.append(error)
+
+    proxy.deliver = deliver
+    kinds = ["execute_command", "execute_all"] * 4
+    threads = [threading.Thread(target=work, args=(kind,), daemon=True) for kind in kinds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+    assert len(good) > 4 * CALLS
+    proxy.deliver = lambda sink, chunk: sink.sendall(chunk)
+    client.connection_pool.connection_kwargs["socket_timeout"] = 5
+    client.connection_pool.disconnect()
+    check_whole(client)
