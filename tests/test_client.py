@@ -247,6 +247,21 @@ def test_a_connection_is_given_back_once(server: RedisServer) -> None:
     assert pool._idle == []
 
 
+@pytest.mark.parametrize(("error", "kept"), [(ResponseError, True), (redis.WatchError, True), (KeyError, False)])
+def test_redis_py_gives_back_no_connection_that_may_have_unread_answers(
+    server: RedisServer, error: type[Exception], kept: bool
+) -> None:
+    """When anything but Redis's own errors, which are answers, has broken a pipeline off."""
+    pool: Any = server.connect().connection_pool
+    connection = pool.get_connection()
+    try:
+        raise error
+    except error:
+        pool.release(connection)
+    assert pool._idle == pool._connections == [connection] * kept
+    assert bool(connection._sock) is kept
+
+
 def test_errors_that_are_kept_hold_no_connection(server: RedisServer) -> None:
     """Their tracebacks do not count: an app may log or collect them."""
     client: Any = server.connect(max_connections=3, timeout=0.1)
@@ -333,6 +348,7 @@ def test_a_pipeline_that_is_abandoned_leaves_no_connection(client: Any) -> None:
     pipeline.watch("k")
     pipeline.connection.send_command("ECHO", "a stranger's")
     del pipeline
+    assert client.connection_pool._connections == []
     assert client.echo("mine") == text(client, b"mine")
     assert len(client.connection_pool._connections) == 1
 
