@@ -32,12 +32,12 @@ COMMANDS[KOA] = {"read": "get", "write": "get set", "login": "get set", "logout"
 
 
 def listed(commands: dict[str, float]) -> str:
-    """So many of each, by name."""
+    """List so many of each, by name."""
     return " ".join(name for name, calls in commands.items() for _ in range(round(calls)))
 
 
 def wrong_commands(costs: list[dict[str, Any]]) -> list[str]:
-    """What a store sent, where it is not what COMMANDS says."""
+    """Say what a store sent, where it is not what COMMANDS says."""
     counted = {tuple(row["label"]) for row in costs}
     names = {name for name, _ in counted}
     wrong = [

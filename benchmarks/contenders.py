@@ -24,22 +24,31 @@ SIZE = 500  # bytes of a session, unless a test is about the size
 
 
 def content(size: int) -> dict[str, Any]:
-    """A session of so many bytes of compact JSON: a number, texts, and a list of dicts."""
+    """Return a session of so many bytes of compact JSON, of many small items: texts, numbers, small dicts and lists."""
 
     def length(value: object) -> int:
         return len(json.dumps(value, separators=(",", ":")))
 
     def article(number: int) -> dict[str, Any]:
-        return {"sku": f"A-{number:04}", "title": "Darjeeling, first flush", "count": 1, "price": 12.5}
+        sku = f"A-{number:05}"
+        return {"sku": sku, "count": 1 + number % 3, "price": 12.5 + number % 7, "tags": ["tea", f"lot {number % 10}"]}
 
-    filled: dict[str, Any] = {"visits": 0, "locale": "en-GB", "cart": [article(0)], "note": ""}
-    more = (size - length(filled)) // (length(article(0)) + 1)
-    filled["cart"] = [article(number) for number in range(more + 1)]
+    filled: dict[str, Any] = {"visits": 0, "locale": "en-GB", "cart": [], "seen": {}, "note": ""}
+    room, number = size - length(filled), 0
+    while True:
+        bought, seen = article(number), [number % 24, "a" if number % 2 else "b"]
+        room -= length(bought) + length({bought["sku"]: seen})  # with a comma each, for the two braces
+        if room < 0 and number:
+            break
+        filled["cart"].append(bought)
+        filled["seen"][bought["sku"]] = seen
+        number += 1
     filled["note"] = "x" * (size - length(filled))
     return filled
 
 
-def _flask(**config: Any) -> Flask:
+def _flask(regenerate: Callable[[Flask], object] = lambda app: None, **config: Any) -> Flask:
+    """Make an app with the pages. `regenerate`: what its documentation asks for at a login."""
     app = Flask("benchmark")
     app.config.update(config)
 
@@ -67,21 +76,24 @@ def _flask(**config: Any) -> Flask:
 
     @app.get("/login")
     def login() -> str:
-        if regenerate := getattr(app.session_interface, "regenerate", None):  # Flask-Session: "call it at a login"
-            regenerate(session)
+        visits = session["visits"]  # a visitor without a session is a failure, not a login
+        regenerate(app)
         session["user_id"] = request.args["user"]
-        return "signed in"
+        return f"signed in after {visits}"
 
     @app.get("/logout")
     def logout() -> str:
+        user = session["user_id"]  # the same
         session.clear()
-        return "signed out"
+        return f"signed out {user}"
 
     return app
 
 
 def _limit(url: str) -> Flask:
-    app, client = _flask(), connect(url)
+    """Make the app whose view sends a GET by redis-py's own client, with nothing around it."""
+    client: Any = Redis.from_url(url)
+    app = _flask()
     key = f"bare:{48 * '0'}"  # as long as a session's
     client.set(key, json.dumps(content(SIZE), separators=(",", ":")))
 
@@ -93,9 +105,13 @@ def _limit(url: str) -> Flask:
 
 
 def _flask_session(url: str, **config: Any) -> Flask:
+    """Make one with JSON by msgspec, its own choice. With its refresh off, it sends no SET and no cookie for a read."""
     from flask_session import Session
 
-    app = _flask(SECRET_KEY=SECRET_KEY, SESSION_TYPE="redis", SESSION_SERIALIZATION_FORMAT="json", **config)
+    def regenerate(app: Flask) -> None:
+        app.session_interface.regenerate(session)  # type: ignore[attr-defined]
+
+    app = _flask(regenerate, SECRET_KEY=SECRET_KEY, SESSION_TYPE="redis", SESSION_SERIALIZATION_FORMAT="json", **config)
     app.config["SESSION_REDIS"] = Redis.from_url(url)
     Session(app)
     return app
@@ -121,6 +137,7 @@ def _django(url: str) -> Any:
         request.session["visits"] += 1
 
     def login(request: Any) -> None:  # as django.contrib.auth.login
+        request.session["visits"]  # a visitor without a session is a failure
         request.session.cycle_key()
         request.session["user_id"] = request.GET["user"]
 
@@ -162,5 +179,5 @@ CONTENDERS: dict[str, Callable[[str], Any]] = {
 
 
 def make_app(name: str, url: str) -> Any:
-    """The WSGI app of a contender, on the Redis of `url`."""
+    """Return the WSGI app of a contender, on the Redis of `url`."""
     return CONTENDERS[name](url)

@@ -1,6 +1,7 @@
 """Requests per second under gunicorn."""
 
 import http.client
+import itertools
 import random
 import re
 import shutil
@@ -9,49 +10,47 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from bench import HERE, PART, Bench, environment
-from names import FLOOR, LIMIT, OURS, PEER
+from bench import HERE, PART, Bench, environment, free_port, wait_for
+from names import CONNECTIONS, FLOOR, LIMIT, OURS, PEER, VISITORS
 from servers import give_up, program, running  # bench.py knows where it is
 
-START = 30  # seconds for gunicorn to start
-VISITORS = 64  # that share the load; when two requests of one of them meet, ours merges what others lose
+#: Who is asked what. A login comes after the write, whose rate tells how many visitors it needs.
+CASES = {
+    "untouched": [FLOOR, PEER, OURS],
+    "read": [LIMIT, PEER, OURS],
+    "write": [PEER, OURS],
+    "login": [PEER, OURS],
+}
+Requests = list[tuple[str, str]]  # path and cookie
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def ask(port: int, path: str, cookie: str = "") -> tuple[int, str]:
-    """Status, and the cookie that was set."""
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Return the status, and the cookie that was set."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+    connection.request("GET", path)
     response = connection.getresponse()
     response.read()
     return response.status, (response.headers["Set-Cookie"] or "").partition(";")[0]
 
 
-def wait_for(port: int, gunicorn: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + START
-    while time.monotonic() < deadline and gunicorn.poll() is None:
-        try:
-            if ask(port, "/public")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
-    give_up("gunicorn did not start")
+def serves(port: int) -> bool:
+    return ask(port, "/public")[0] == 200
 
 
-# What wrk sends: one visitor after the other. Requests are formatted before the clock starts.
-_VISITORS = """
-local cookies, requests, number = {%s}, {}, 0
+# What wrk sends: one request after the other. They are formatted before the clock starts.
+_SCRIPT = """
+local requests, number = {}, 0
 function init(args)
-    for i, cookie in ipairs(cookies) do requests[i] = wrk.format("GET", nil, {Cookie = cookie}) end
+    for line in io.lines("%s") do
+        local path, cookie = line:match("(%%S+) (.*)")
+        requests[#requests + 1] = wrk.format("GET", path, {Cookie = cookie})
+    end
 end
 function request()
     number = number %% #requests + 1
@@ -60,67 +59,103 @@ end
 """
 
 
-def load_by_wrk(port: int, path: str, cookies: list[str], seconds: int) -> dict[str, float]:
-    url = f"http://127.0.0.1:{port}{path}"
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_VISITORS % ", ".join(f'"{cookie}"' for cookie in cookies))
-        script.flush()
-        wrk = [program("wrk"), "-t1", "-c8", f"-d{seconds}s", "--latency", "-s", script.name, url]
+def load_by_wrk(port: int, requests: Requests, seconds: int) -> dict[str, float]:
+    """Send these requests, one after the other, again and again; return the rate (per second) and times (ms)."""
+    with tempfile.TemporaryDirectory() as folder:
+        listed, script = f"{folder}/requests", f"{folder}/script.lua"
+        with open(listed, "w") as lines:
+            lines.writelines(f"{path} {cookie}\n" for path, cookie in requests)
+        with open(script, "w") as lines:
+            lines.write(_SCRIPT % listed)
+        wrk = [program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", script]
+        wrk.append(f"http://127.0.0.1:{port}")
         said = subprocess.run(wrk, check=True, capture_output=True, text=True, timeout=PART).stdout
     if "Non-2xx" in said or "Socket errors" in said:
-        give_up(f"{url} fails:\n{said}")
+        give_up(f"{requests[0][0]} fails:\n{said}")
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
     times = {share: float(value) * units[unit] for share, value, unit in re.findall(r"(\d+)% +([\d.]+)(\w+)", said)}
-    rate = re.search(r"Requests/sec: +([\d.]+)", said)
-    assert rate is not None, said
-    return {"rate": float(rate[1]), "p50": times["50"], "p99": times["99"]}
+    rate, sent = re.search(r"Requests/sec: +([\d.]+)", said), re.search(r"(\d+) requests in", said)
+    assert rate, said
+    assert sent, said
+    return {"rate": float(rate[1]), "p50": times["50"], "p99": times["99"], "sent": int(sent[1]) + CONNECTIONS}
 
 
-def load_by_python(port: int, path: str, cookies: list[str], seconds: int) -> dict[str, float]:
-    """Where there is no wrk; slower than that, so it measures itself as well."""
+def load_by_python(port: int, requests: Requests, seconds: int) -> dict[str, float]:
+    """Do the same where there is no wrk. It is slower, so it measures itself as well, and ratios are nearer to 1."""
     took: list[float] = []
-    statuses: set[int] = set()
-    end = time.monotonic() + seconds
+    heads: set[bytes] = set()
+    form = "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nCookie: {}\r\n\r\n"
+    ready = itertools.cycle([form.format(*request).encode() for request in requests])  # next() is atomic
+    start = time.monotonic()
 
-    def visit() -> None:
-        while (start := time.monotonic()) < end:
-            cookie = random.choice(cookies)
-            statuses.add(ask(port, path, cookie)[0])
-            took.append(1000 * (time.monotonic() - start))
+    def send() -> None:
+        while (begun := time.monotonic()) < start + seconds:
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.sendall(next(ready))
+                heads.add(connection.recv(4096)[9:12])
+                while connection.recv(4096):
+                    pass
+            took.append(1000 * (time.monotonic() - begun))
 
-    with ThreadPoolExecutor(8) as pool:
-        for visitor in [pool.submit(visit) for _ in range(8)]:
-            visitor.result()  # it raises what went wrong
-    if statuses != {200}:
-        give_up(f"{path} fails with {statuses}")
-    shares = statistics.quantiles(took, n=100)
-    return {"rate": len(took) / seconds, "p50": shares[49], "p99": shares[98]}
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for sender in [pool.submit(send) for _ in range(CONNECTIONS)]:
+            sender.result()  # it raises what went wrong
+    if heads != {b"200"}:
+        give_up(f"{requests[0][0]} fails with {heads}")
+    shares, sent = statistics.quantiles(took, n=100), len(took)
+    return {"rate": sent / (time.monotonic() - start), "p50": shares[49], "p99": shares[98], "sent": sent}
 
 
-def gunicorn(bench: Bench, number: int, seconds: int) -> dict[str, Any]:
-    """Requests per second, and milliseconds that half of them, and 99 of 100, take at most: medians of the rounds."""
+def visit(name: str, kind: str, port: int, number: int) -> Requests:
+    """Return requests of so many visitors, each with a new session: of an old one a refresh might be due."""
+    if name in (FLOOR, LIMIT):
+        cookies = ["none="] * number
+    else:
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            answers = [*pool.map(lambda _: ask(port, "/begin"), range(number))]
+        if {status for status, _ in answers} != {200}:
+            give_up(f"{name} begins no sessions")
+        cookies = [cookie for _, cookie in answers]
+    if kind == "login":
+        return [(f"/login?user={random.randbytes(4).hex()}", cookie) for cookie in cookies]
+    return [(f"/{'public' if kind == 'untouched' else kind}", cookie) for cookie in cookies]
+
+
+def measure(load: Callable[..., dict[str, float]], ports: dict[str, int], seconds: int) -> dict[Any, dict[str, float]]:
+    """Run each case once."""
+    found: dict[Any, dict[str, float]] = {}
+    for kind, names in CASES.items():
+        for name in random.sample(names, len(names)):
+            number = VISITORS if kind != "login" else int(1.3 * seconds * found[name, "write"]["rate"]) + VISITORS
+            while True:
+                found[name, kind] = load(ports[name], visit(name, kind, ports[name], number), seconds)
+                if kind != "login" or found[name, kind]["sent"] <= number:
+                    break
+                number *= 2  # a visitor signs in once, so there were too few of them
+    return found
+
+
+def gunicorn(bench: Bench, number: int, seconds: int) -> tuple[str, list[dict[str, Any]]]:
+    """Return what loaded it, and the figures, which are medians of some rounds.
+
+    Requests per second, and the milliseconds that half of them, and 99 of 100, take at most.
+    """
     load = load_by_wrk if shutil.which("wrk") else load_by_python
     print("gunicorn …", end=" ", flush=True)
-    start = time.monotonic()
-    cases: list[tuple[str, str, int]] = []
+    start, ports = time.monotonic(), {}
     with ExitStack() as stack:
         for name in (FLOOR, LIMIT, PEER, OURS):
-            port = free_port()
+            port = ports[name] = free_port()
             options = ["--workers=2", f"--bind=127.0.0.1:{port}", "--log-level=error", f"--chdir={HERE}"]
-            command = [str(bench.python), "-m", "gunicorn", *options, f"contenders:make_app({name!r}, {bench.url!r})"]
-            server = stack.enter_context(running(command, env=environment()))
-            wait_for(port, server)
-            pages = {FLOOR: ["public"], LIMIT: ["read"]}.get(name, ["public", "read", "write"])
-            cases += [(name, page, port) for page in pages]
-        found: dict[tuple[str, str], list[dict[str, float]]] = {}
-        for _ in range(number):
-            for name, page, port in cases:  # with new cookies each time, or a refresh would be due
-                cookies = [ask(port, "/begin")[1] if name in (PEER, OURS) else "none=" for _ in range(VISITORS)]
-                found.setdefault((name, page), []).append(load(port, f"/{page}", cookies, seconds))
+            app = f"contenders:make_app({name!r}, {bench.main.url!r})"
+            server = stack.enter_context(
+                running([str(bench.python), "-m", "gunicorn", *options, app], env=environment())
+            )
+            wait_for("gunicorn", server, partial(serves, port))
+        rounds = [measure(load, ports, seconds) for _ in range(number)]
     figures = [
-        {"label": [name, "untouched" if page == "public" else page]}
-        | {each: statistics.median(figure[each] for figure in rounds) for each in ("rate", "p50", "p99")}
-        for (name, page), rounds in found.items()
+        {"label": [*case]} | {each: statistics.median(found[case][each] for found in rounds) for each in fields}
+        for case, fields in ((case, ("rate", "p50", "p99")) for case in rounds[0])
     ]
     print(f"{time.monotonic() - start:.0f} s", flush=True)
-    return {"by": load.__name__.removeprefix("load_by_"), "figures": figures}
+    return load.__name__.removeprefix("load_by_"), figures

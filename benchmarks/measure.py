@@ -5,6 +5,7 @@ run.py starts it, with the Python of an environment that has the peers.
 
 import json
 import logging
+import secrets
 import sys
 import threading
 import time
@@ -13,13 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from contenders import make_app
+from contenders import SIZE, content, make_app
 from costs import aof, costs, koa, memory
-from names import COOKIE, DJANGO, FLOOR, LIMIT, OURS, OURS_0, PEER, PEER_LAZY
+from names import COOKIE, DJANGO, FLOOR, LIMIT, OURS, OURS_0, PEER, PEER_LAZY, REDIS_PY
+from redis import Redis
 from redis.utils import HIREDIS_AVAILABLE
 from rounds import Figures, Samples, Unit, rounds, types_of, unit
 from stored import stored
 from visitor import Visitor, begin, send
+
+from redis_store import connect  # contenders.py knows where it is
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "conformance"), str(ROOT / "tests")]
@@ -27,35 +31,50 @@ sys.path[:0] = [str(ROOT / "conformance"), str(ROOT / "tests")]
 STORES = [COOKIE, PEER, PEER_LAZY, DJANGO, OURS, OURS_0]
 
 
-def latency(url: str, number: int, batch: int, names: list[str] | None = None) -> list[Figures]:
-    """Every request type of every contender."""
-    apps = {name: make_app(name, url) for name in names or [FLOOR, LIMIT, *STORES]}
+def latency(url: str, number: int, batch: int) -> list[Figures]:
+    """Time every request type of every contender."""
+    apps = {name: make_app(name, url) for name in (FLOOR, LIMIT, *STORES)}
     return rounds(
         [unit(name, app, kind, batch) for name, app in apps.items() for kind in types_of(name) if kind != "logout"],
         number,
     )
 
 
-def hiredis(url: str, number: int, batch: int) -> Figures:
-    """The same for the few that targets speak of; run.py starts this with hiredis and without."""
-    figures = latency(url, number, batch, [FLOOR, LIMIT, PEER, OURS])
-    return {"hiredis": HIREDIS_AVAILABLE, "figures": figures}
-
-
 def sizes(url: str, number: int, batch: int, lengths: list[int]) -> list[Figures]:
-    """Sessions of other sizes."""
+    """Time sessions of other sizes."""
     apps = {name: make_app(name, url) for name in (PEER, DJANGO, OURS)}
     units = [
         unit(name, app, kind, batch, size, size=size)
         for name, app in apps.items()
-        for kind in ("untouched", "read", "write")
+        for kind in ("read", "write")
         for size in lengths
     ]
     return rounds(units, number)
 
 
+def client(url: str, number: int, batch: int) -> list[Figures]:
+    """Return the microseconds of the processor that one GET takes, by redis-py's client and by ours, in turns."""
+    clients = {REDIS_PY: Redis.from_url(url), OURS: connect(url)}
+    key, record = f"bare:{secrets.token_hex(24)}", json.dumps(content(SIZE))
+    clients[REDIS_PY].set(key, record)
+
+    def get(name: str) -> Samples:
+        client = clients[name]
+        if client.get(key) != record.encode():
+            raise RuntimeError(f"{name}: wrong answer")
+        start = time.process_time()  # of the process: all its threads, and what the system does for it
+        for _ in range(batch):
+            client.get(key)
+        yield (name, "GET"), 1e6 * (time.process_time() - start) / batch
+
+    def one(name: str) -> Unit:
+        return lambda: get(name)
+
+    return rounds([one(name) for name in clients], number)
+
+
 def delay(socket: str, number: int, batch: int, seconds: float) -> list[Figures]:
-    """With a network that delivers each answer of Redis later."""
+    """Time requests over a network that delivers each answer of Redis later."""
     from faults import Proxy
 
     proxy = Proxy(socket)
@@ -72,7 +91,7 @@ def delay(socket: str, number: int, batch: int, seconds: float) -> list[Figures]
 
 
 def threads(url: str, number: int, batch: int, counts: list[int]) -> list[Figures]:
-    """`batch` requests by 1, 8 or 32 threads, each with a session of its own: microseconds per request in all."""
+    """Time `batch` requests by 1, 8 or 32 threads, each with a session of its own: microseconds per request in all."""
     apps = {name: make_app(name, url) for name in (LIMIT, PEER, OURS)}
 
     def together(name: str, kind: str, count: int) -> Samples:
@@ -107,13 +126,14 @@ def threads(url: str, number: int, batch: int, counts: list[int]) -> list[Figure
 
 
 def versions() -> dict[str, str]:
-    """Of what is compared."""
+    """Return those of what is compared."""
     names = ("flask", "werkzeug", "redis", "flask-session", "msgspec", "django", "gunicorn")
-    return {"redis-py" if name == "redis" else name: version(name) for name in names}
+    parser = {"hiredis": version("hiredis")} if HIREDIS_AVAILABLE else {}
+    return {"redis-py" if name == "redis" else name: version(name) for name in names} | parser
 
 
 PARTS: dict[str, Callable[..., Any]] = {
-    part.__name__: part for part in (latency, hiredis, sizes, delay, threads, stored, costs, koa, aof, memory, versions)
+    part.__name__: part for part in (latency, sizes, client, delay, threads, stored, costs, koa, aof, memory, versions)
 }
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from names import COOKIE, DJANGO, FLOOR, LIMIT, OURS, OURS_0, PEER, PEER_LAZY
+from targets import medians
 
 mpl.use("Agg")
 
@@ -35,7 +36,7 @@ TYPES = {
 
 
 def finish(figure: Any, found: dict[str, Any], title: str, path: Path) -> None:
-    """Title on top, machine, versions and date at the bottom."""
+    """Write the title on top, machine, versions and date at the bottom."""
     figure.suptitle(title, fontweight="bold")
     words, _, versions = found["machine"].partition(", Python")
     figure.supxlabel(f"{words}\nPython{versions}", fontsize=6.5, color="#555555")
@@ -44,7 +45,7 @@ def finish(figure: Any, found: dict[str, Any], title: str, path: Path) -> None:
 
 
 def bars(axes: Any, entries: list[tuple[str, float, float, float]], form: str) -> None:
-    """Horizontal bars: name, length, and the ends of a whisker."""
+    """Draw horizontal bars: name, length, and the ends of a whisker."""
     for row, (name, middle, low, high) in enumerate(reversed(entries)):
         ours = name in (OURS, OURS_0)
         axes.barh(row, middle, color=COLOURS[name], edgecolor="black" if ours else "none", height=0.72)
@@ -62,7 +63,7 @@ def latency(found: dict[str, Any], folder: Path) -> None:
         kinds = {kind, "anonymous"} if kind == "untouched" else {kind}
         rows = {
             row["label"][0]: row
-            for row in found["latency"]
+            for row in medians(found, "latency")
             if row["label"][1] in kinds and (row["label"][1] == kind or row["label"][0] == FLOOR)
         }
         entries = [
@@ -76,10 +77,10 @@ def latency(found: dict[str, Any], folder: Path) -> None:
 
 
 def throughput(found: dict[str, Any], folder: Path) -> None:
-    figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained", sharex=True)
-    for axes, kind in zip(panels, ("untouched", "read", "write"), strict=True):
-        rows = {row["label"][0]: row["rate"] for row in found["gunicorn"]["figures"] if row["label"][1] == kind}
-        rows |= {row["label"][0]: row["rate"] for row in found["gunicorn"]["figures"] if row["label"][0] == FLOOR}
+    figure, panels = plt.subplots(2, 2, figsize=(9, 4.6), layout="constrained", sharex=True)
+    measured = medians(found, "gunicorn")
+    for axes, kind in zip(panels.flat, ("untouched", "read", "write", "login"), strict=True):
+        rows = {row["label"][0]: row["rate"] for row in measured if row["label"][1] == kind or row["label"][0] == FLOOR}
         bars(axes, [(name, rows[name], 0, 0) for name in COLOURS if name in rows], ",.0f")
         axes.set_title(TYPES[kind], fontsize=9.5)
         axes.set_xlabel("requests per second", fontsize=7.5)
@@ -89,10 +90,11 @@ def throughput(found: dict[str, Any], folder: Path) -> None:
 
 def lines(found: dict[str, Any], part: str, kinds: tuple[str, ...], label: str, title: str, path: Path) -> None:
     figure, panels = plt.subplots(1, len(kinds), figsize=(9, 3.4), layout="constrained", sharey=True)
+    measured = medians(found, part)
     for axes, kind in zip(panels, kinds, strict=True):
-        names = dict.fromkeys(row["label"][0] for row in found[part] if row["label"][1] == kind)
+        names = dict.fromkeys(row["label"][0] for row in measured if row["label"][1] == kind)
         for name in names:
-            rows = sorted((row["label"][2], row) for row in found[part] if row["label"][:2] == [name, kind])
+            rows = sorted((row["label"][2], row) for row in measured if row["label"][:2] == [name, kind])
             numbers = [number for number, _ in rows]
             axes.fill_between(
                 numbers, *([row[end] for _, row in rows] for end in ("low", "high")), color=COLOURS[name], alpha=0.2
@@ -116,15 +118,15 @@ def lines(found: dict[str, Any], part: str, kinds: tuple[str, ...], label: str, 
 
 
 def main() -> None:
-    """All the plots."""
+    """Draw them all."""
     path = Path(sys.argv[1])
     found, folder = json.loads(path.read_text()), path.parent
     latency(found, folder)
     throughput(found, folder)
-    kinds = ("untouched", "read", "write")
+    kinds = ("read", "write")
     lines(found, "sizes", kinds, "bytes of the session", "Cost against the size of the session", folder / "size.png")
     title = "Cost against the number of stored sessions"
-    lines(found, "stored", ("read", "write"), "sessions in Redis", title, folder / "stored.png")
+    lines(found, "stored", kinds, "sessions in Redis", title, folder / "stored.png")
 
 
 if __name__ == "__main__":

@@ -1,62 +1,23 @@
 """What the figures say: tables and text, all of them in table.md, the most important ones where people read."""
 
 import os
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from commands import COMMANDS, listed
-from names import FLOOR, LIMIT, OURS, PEER
+from names import CONNECTIONS, FLOOR, OURS, PEER, REDIS_PY, VISITORS
+from targets import lookup, medians, targets
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN_IN = ROOT / "README.md"  # targets and pictures stand there, between two marks
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-VISITORS = 64
-
-
-class Target(NamedTuple):
-    """A ratio of one run. `limit`: what it would be if a session cost nothing but its Redis commands."""
-
-    what: str
-    bound: float
-    measured: float
-    limit: float | None = None
-    at_least: bool = False
-
-    def __str__(self) -> str:
-        kept = self.measured >= self.bound if self.at_least else self.measured <= self.bound
-        bound = f"{'at least' if self.at_least else 'at most'} {self.bound:.2f}"
-        measured = f"{self.measured:.{2 if self.measured >= 0.1 else 3}f}"
-        limit = "" if self.limit is None else f"{self.limit:.2f}"
-        return f"| {self.what} | {bound} | {measured} | {'kept' if kept else 'missed'} | {limit} |"
-
-
-def lookup(figures: Iterable[dict[str, Any]], field: str = "median") -> dict[tuple[Any, ...], float]:
-    return {tuple(figure["label"]): figure[field] for figure in figures}
-
-
-def targets(found: dict[str, Any]) -> list[Target]:
-    """What the sessions are measured by."""
-    took, aof = lookup(found["latency"]), lookup(found["aof"], "bytes")
-    rate, stored = lookup(found["gunicorn"]["figures"], "rate"), lookup(found["stored"])
-    few, many = min(label[2] for label in stored), max(label[2] for label in stored)
-    untouched, read, write = (took[OURS, kind] for kind in ("untouched", "read", "write"))
-    floor, get, peer = took[FLOOR, "anonymous"], took[LIMIT, "read"], took[PEER, "read"]
-    reads, most = (rate[name, "read"] / rate[PEER, "read"] for name in (OURS, LIMIT))
-    return [
-        Target("untouched / no session", 1.25, untouched / floor),
-        Target("untouched / Flask-Session", 0.17, untouched / took[PEER, "untouched"], floor / took[PEER, "untouched"]),
-        Target("read / Flask-Session", 0.58, read / peer, get / peer),
-        Target("read / no session, one GET", 1.3, read / get),
-        Target("write / Flask-Session", 1.0, write / took[PEER, "write"]),
-        Target("reads per second under gunicorn / Flask-Session", 1.45, reads, most, True),
-        Target(f"read at {many:,} sessions / at {few:,}", 1.05, stored[OURS, "read", many] / stored[OURS, "read", few]),
-        Target(
-            f"write at {many:,} sessions / at {few:,}", 1.05, stored[OURS, "write", many] / stored[OURS, "write", few]
-        ),
-        Target("AOF by reads, 6 s apart / Flask-Session", 0.02, aof[OURS, 6] / aof[PEER, 0]),
-    ]
+PICTURES = {
+    "latency": "Microseconds per request, by type of request and store",
+    "throughput": "Requests per second under gunicorn",
+    "size": "Cost against the size of the session",
+    "stored": "Cost against the number of stored sessions",
+}
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -66,10 +27,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def grid(figures: list[dict[str, Any]], show: Any, first: str = "µs per request") -> list[str]:
-    """Contenders down, the rest of the labels across."""
+    """Lay out contenders down, the rest of the labels across."""
     cells = {(figure["label"][0], tuple(figure["label"][1:])): show(figure) for figure in figures}
     columns = list(dict.fromkeys(column for _, column in cells))
-    names = sorted({name for name, _ in cells}, key=[FLOOR, *COMMANDS].index)
+    names = sorted({name for name, _ in cells}, key=[FLOOR, *COMMANDS, REDIS_PY].index)
     order = ("anonymous", "signed in", "untouched", "read", "nested", "write", "login", "logout")
     columns.sort(key=lambda column: [order.index(part) if part in order else part for part in column])
     heads = [" ".join(f"{part:,}" if isinstance(part, int) else str(part) for part in column) for column in columns]
@@ -93,72 +54,82 @@ def cost(figure: dict[str, Any]) -> str:
     return f"{commands}: {figure['round trips']:.0f} trips, {figure['sent']:.0f} + {figure['received']:.0f} B"
 
 
+def load(figure: dict[str, Any]) -> str:
+    return f"{figure['rate']:.0f}/s, {figure['p50']:.1f} ms, {figure['p99']:.1f} ms"
+
+
+def memory(figure: dict[str, Any]) -> list[str]:
+    name, kind = figure["label"]
+    return [f"{name}, {kind}", *(f"{figure[field]:.0f}" for field in ("bytes", "record", "list", "rest"))]
+
+
 def target_table(found: dict[str, Any]) -> list[str]:
-    rows = [str(target) for target in targets(found)]
-    head = "| ratio, in one run | target | measured | | if a session cost only its Redis commands |"
-    return [head, "| --- | ---: | ---: | --- | ---: |", *rows, ""]
+    """Return the table of targets, and below it what a session takes in Redis."""
+    number = len(found["runs"])
+    head = ["ratio of medians", "target", f"worst of {number} runs" if number > 1 else "one run", "each run", ""]
+    record, lists = (lookup(found["memory"], field) for field in ("record", "list"))
+    one, ten = lists[OURS, "signed in"], lists[OURS, "signed in, ten of each user"]
+    return [
+        *table(head, (target.row() for target in targets(found))),
+        f"The record of a signed-in session takes {record[OURS, 'signed in']:.0f} bytes in Redis, {PEER}'s "
+        f"{record[PEER, 'signed in']:.0f}. The list of its owner's sessions takes {one:.0f} more; of a user with ten "
+        f"sessions, {ten:.0f} for each.",
+        "",
+    ]
 
 
 def report(found: dict[str, Any]) -> str:
-    """All the figures, in Markdown."""
-    lines = ["# How fast it is", "", f"{found['machine']}. Written by `benchmarks/run.py`.", ""]
+    """Return all the figures, in Markdown."""
+    number, by = len(found["runs"]), found["loaded by"]
+    runs = f"the medians of {number} runs" if number > 1 else "one run"
+    lines = ["# How fast it is", "", f"{found['machine']}. Written by `benchmarks/run.py`: {runs}.", ""]
 
     def section(title: str, text: str, rows: list[str]) -> None:
         lines.extend([f"## {title}", "", text, "", *rows])
 
-    section("Targets", "Ratios of medians.", target_table(found))
+    section("Targets", "A target is kept when it is kept in every run.", target_table(found))
     section(
         "One request",
         "Microseconds in process, a session of 500 bytes: the median of interleaved rounds, and the quartiles. "
         "`nested` reads a list in the session. Django's own request is another one than Flask's.",
-        grid(found["latency"], spread),
+        grid(medians(found, "latency"), spread),
+    )
+    section(
+        "One command",
+        "Microseconds of the processor for a GET of 500 bytes: redis-py's client, and the one that `connect` makes.",
+        grid(medians(found, "client"), spread, "µs per GET"),
     )
     section(
         "What it costs Redis",
         "Commands (those in a script too), round trips, bytes sent + received, from the server's own statistics.",
         grid(found["costs"], cost, "per request"),
     )
-    section("hiredis", "The two parsers that redis-py can use, in turns.", hiredis_table(found["hiredis"]))
     section("1 ms of network delay", "Each answer of Redis comes 1 ms later.", grid(found["delay"], median))
-    section("Size", "Bytes of the session's JSON.", grid(found["sizes"], median))
-    section("Sessions stored", "Requests with sessions chosen at random.", grid(found["stored"], median))
+    section("Size", "Bytes of the session's JSON: many small items.", grid(medians(found, "sizes"), median))
+    section("Sessions stored", "Requests with sessions chosen at random.", grid(medians(found, "stored"), median))
     section("Threads", "Microseconds per request of all threads together.", grid(found["threads"], median))
-    by = found["gunicorn"]["by"]
     section(
         "gunicorn",
-        f"Two workers, 8 connections, {VISITORS} visitors, loaded by {by}: requests per second, then the time that half"
-        " of them take at most, and 99 of 100.",
-        grid(
-            found["gunicorn"]["figures"],
-            lambda figure: f"{figure['rate']:.0f}/s, {figure['p50']:.1f} ms, {figure['p99']:.1f} ms",
-            "",
-        ),
+        f"Two workers, {CONNECTIONS} connections, {VISITORS} visitors, loaded by {by}: requests per second, then the "
+        "time that half of them take at most, and 99 of 100. Each login is one of another visitor, who has a session.",
+        grid(medians(found, "gunicorn"), load, ""),
     )
     section(
         "AOF",
         "Bytes that 10,000 read-only requests of a visitor add; so many seconds apart for ours (the clock is moved), "
-        "since it refreshes once a minute.",
+        "since it refreshes once in `SESSION_REFRESH_AFTER`.",
         table(
             ["seconds apart", "bytes"],
             ([f"{row['label'][0]}, {row['label'][1]}", f"{row['bytes']:,.0f}"] for row in found["aof"]),
         ),
     )
-    section("Memory", "Bytes in Redis per session.", grid(found["memory"], lambda figure: f"{figure['bytes']:.0f}", ""))
+    section(
+        "Memory",
+        "Bytes in Redis per session of 300 to 1,100 bytes of JSON: what the server uses more than before; then its "
+        "`MEMORY USAGE` of the records, of the lists of owners, and of what is there for ten minutes after a login.",
+        table(["bytes per session", "in all", "record", "list", "rest"], (memory(row) for row in found["memory"])),
+    )
     return "\n".join(lines).rstrip() + "\n"
-
-
-def hiredis_table(runs: list[dict[str, Any]]) -> list[str]:
-    """The medians of the runs with hiredis, and of those without."""
-    merged: dict[tuple[str, str], dict[bool, list[float]]] = {}
-    for each in runs:
-        for figure in each["figures"]:
-            merged.setdefault(tuple(figure["label"]), {True: [], False: []})[each["hiredis"]].append(figure["median"])
-    rows = [
-        [f"{name}, {kind}", *(f"{statistics.mean(found[with_it]):.0f}" for with_it in (False, True))]
-        for (name, kind), found in sorted(merged.items())
-        if kind in ("untouched", "read", "write")
-    ]
-    return table(["µs per request", "redis-py's own parser", "hiredis"], rows)
 
 
 def write_readme(found: dict[str, Any], results: Path) -> None:
@@ -169,11 +140,3 @@ def write_readme(found: dict[str, Any], results: Path) -> None:
     pictures = [f"![{text}]({where}/{name}.png)\n" for name, text in PICTURES.items()]
     shown = [*target_table(found), f"{found['machine']}.", "", *pictures]
     SHOWN_IN.write_text("\n".join([before + begin, *shown, end + after]))
-
-
-PICTURES = {
-    "latency": "Microseconds per request, by type of request and store",
-    "throughput": "Requests per second under gunicorn",
-    "size": "Cost against the size of the session",
-    "stored": "Cost against the number of stored sessions",
-}

@@ -6,7 +6,6 @@ round, off the clock.
 
 import gc
 import random
-import secrets
 import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,27 +15,25 @@ from names import COOKIE, FLOOR, LIMIT
 from visitor import Visitor, begin, timed
 
 TYPES = ["anonymous", "untouched", "read", "nested", "write", "login", "logout"]
-PAGES = {"anonymous": "/public", "untouched": "/public"}  # of the others, the name is the page's
 Figures = dict[str, Any]
 Samples = Iterable[tuple[tuple[Any, ...], float]]  # label and microseconds
 Unit = Callable[[], Samples]
 
 
 def types_of(name: str) -> list[str]:
-    """What a contender can do: without a session there is not much."""
+    """Return what a contender can do: without a session there is not much."""
     return {FLOOR: ["anonymous"], LIMIT: ["read"]}.get(name, TYPES)
 
 
 def sample(name: str, app: Any, kind: str, batch: int, size: int = SIZE) -> dict[str, float]:
-    """A batch of requests of one type. A login and the logout after it go together."""
+    """Time a batch of requests of one type. A login begins from an anonymous session; its logout goes with it."""
     if name in (FLOOR, LIMIT) or kind == "anonymous":
-        return {kind: timed([Visitor(app)] * batch, PAGES.get(kind, f"/{kind}"))}
+        return {kind: timed([Visitor(app)] * batch, kind)}
     if kind == "login":
         visitors = [begin(app, size) for _ in range(batch)]
-        took = timed(visitors, f"/login?user={secrets.token_hex(4)}")
-        return {"login": took, "logout": timed(visitors, "/logout")}
+        return {"login": timed(visitors, "login"), "logout": timed(visitors, "logout")}
     visitor = begin(app, size)
-    took = timed([visitor] * batch, PAGES.get(kind, f"/{kind}"))
+    took = timed([visitor] * batch, kind)
     if name != COOKIE:  # there, each write began with the same cookie
         visits = batch if kind == "write" else 0
         if visitor.ask("/read") != str(visits).encode():
@@ -44,8 +41,13 @@ def sample(name: str, app: Any, kind: str, batch: int, size: int = SIZE) -> dict
     return {kind: took}
 
 
+def unit(name: str, app: Any, kind: str, batch: int, *rest: Any, size: int = SIZE) -> Unit:
+    """Make one entry of `rounds`: labelled with contender, request type and the rest."""
+    return lambda: [((name, each, *rest), took) for each, took in sample(name, app, kind, batch, size).items()]
+
+
 def rounds(units: list[Unit], number: int) -> list[Figures]:
-    """Every unit in every round, in an order of chance; the median and the quartiles of what each measured."""
+    """Run every unit in every round; return the median and the quartiles of what each measured."""
     samples: dict[tuple[Any, ...], list[float]] = {}
     for unit in units:  # connections and caches
         list(unit())
@@ -63,8 +65,3 @@ def rounds(units: list[Unit], number: int) -> list[Figures]:
 def spread(found: list[float]) -> Figures:
     low, middle, high = statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else found * 3
     return {"median": middle, "low": low, "high": high, "rounds": len(found)}
-
-
-def unit(name: str, app: Any, kind: str, batch: int, *rest: Any, size: int = SIZE) -> Unit:
-    """One entry of `rounds`: labelled with contender, request type and the rest."""
-    return lambda: [((name, each, *rest), took) for each, took in sample(name, app, kind, batch, size).items()]

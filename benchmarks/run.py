@@ -1,9 +1,10 @@
 """How fast the sessions are, beside what people use today, and beside no session at all.
 
-    python benchmarks/run.py [--short] [--write-readme] [--cache FOLDER]
+    python benchmarks/run.py [--short] [--runs NUMBER] [--write-readme] [--cache FOLDER]
 
-Measures for about six minutes and writes table, figures and plots into benchmarks/results; with --write-readme what
-the README shows of them, too. --short does everything with a few requests only, writes nothing that stays, and
+Measures for about twelve minutes and writes table, figures and plots into benchmarks/results; with --write-readme what
+the README shows of them, too. What the targets are about is measured three times (--runs), by new processes, and the
+worst of the ratios counts. --short does everything once with a few requests only, writes nothing that stays, and
 checks which commands each store sends: that is for CI. No timing is ever checked: machines are noisy.
 
 Needs the standard library, pip, which brings the peers into an environment of their own, and redis-server. With wrk,
@@ -29,13 +30,13 @@ from typing import Any
 
 from bench import HERE, Bench
 from commands import wrong_commands
-from load import START, gunicorn
+from load import gunicorn
 from report import PICTURES, report, target_table, write_readme
 from servers import end_well, give_up, prepare, program  # bench.py knows where it is
 
 
 def machine(bench: Bench) -> str:
-    """What it ran on."""
+    """Say what it runs on."""
     cpus = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else []
     said = subprocess.run([program("redis-server"), "--version"], capture_output=True, text=True, check=True).stdout
     versions = {"Redis": said.partition("v=")[2].partition(" ")[0], **bench.measure("versions")}
@@ -44,45 +45,40 @@ def machine(bench: Bench) -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}, {cores}, Python {platform.python_version()}, {listed}"
 
 
-def run(bench: Bench) -> dict[str, Any]:
-    """All the parts, one after the other."""
-    short, url = bench.short, bench.url
+def run(bench: Bench, short: bool, runs: int) -> dict[str, Any]:
+    """Run all the parts, one after the other; those that targets are about as often as `runs` says."""
+    url, socket = bench.main.url, str(bench.main.socket)
+
+    def several(number: int, batch: int) -> dict[str, int]:
+        return {"number": 2, "batch": 2} if short else {"number": number, "batch": batch}
+
     found: dict[str, Any] = {"machine": machine(bench)}
-    found["costs"] = bench.measure("costs", url=url, batch=5 if short else 50)
+    batch = 5 if short else 50
+    found["costs"] = bench.measure("costs", url=url, batch=batch)
     if shutil.which("node") and shutil.which("npm"):
-        found["costs"] += bench.measure(
-            "koa", url=url, socket=str(bench.socket), folder=str(bench.home), batch=5 if short else 50
-        )
-    found["latency"] = bench.measure("latency", url=url, number=2 if short else 120, batch=2 if short else 25)
-    found["hiredis"] = [
-        bench.measure("hiredis", with_hiredis=with_it, url=url, number=2 if short else 10, batch=2 if short else 50)
-        for with_it in (False, True) * (1 if short else 4)
-    ]
-    lengths = [200, 2000, 20_000, 200_000]
-    found["sizes"] = bench.measure(
-        "sizes", url=url, number=2 if short else 20, batch=2 if short else 20, lengths=lengths
-    )
-    found["threads"] = bench.measure(
-        "threads", url=url, number=2 if short else 10, batch=64 if short else 512, counts=[1, 8, 32]
-    )
-    found["delay"] = bench.measure(
-        "delay", socket=str(bench.socket), number=2 if short else 20, batch=2 if short else 10, seconds=0.001
-    )
-    counts = [100, 200] if short else [1000, 100_000, 1_000_000]
-    urls = {str(count): f"unix://{bench.redis(str(count))}" for count in counts}
-    found["stored"] = bench.measure("stored", urls=urls, number=2 if short else 120, batch=2 if short else 25)
-    log = bench.redis("aof")
-    cli = [program("redis-cli"), "-s", str(log), "CONFIG", "SET"]
-    for setting in (("auto-aof-rewrite-percentage", "0"), ("appendonly", "yes")):
-        subprocess.run([*cli, *setting], check=True, capture_output=True, timeout=START)
-    found["aof"] = bench.measure("aof", url=f"unix://{log}", requests=50 if short else 10_000, pauses=[0, 6, 30])
-    found["memory"] = bench.measure("memory", url=f"unix://{bench.redis('memory')}", number=20 if short else 2000)
-    found["gunicorn"] = gunicorn(bench, 1 if short else 5, 1 if short else 2)
+        found["costs"] += bench.measure("koa", url=url, socket=socket, folder=str(bench.home), batch=batch)
+    aof = bench.redis("aof", "--appendonly", "yes", "--auto-aof-rewrite-percentage", "0")
+    found["aof"] = bench.measure("aof", url=aof.url, requests=50 if short else 10_000, pauses=[0, 6, 30])
+    memory = bench.redis("memory")
+    found["memory"] = bench.measure("memory", url=memory.url, number=20 if short else 1000)
+    threads = {"number": 2, "batch": 64} if short else {"number": 6, "batch": 512}
+    found["threads"] = bench.measure("threads", url=url, counts=[1, 8, 32], **threads)
+    found["delay"] = bench.measure("delay", socket=socket, seconds=0.001, **several(15, 10))
+    urls = {str(count): bench.redis(str(count)).url for count in ([100, 200] if short else [1000, 100_000, 1_000_000])}
+    stored = bench.measure("stored", urls=urls, runs=runs, **several(80, 25))
+    found["runs"] = []
+    for figures in stored:
+        each = {"stored": figures}
+        each["latency"] = bench.measure("latency", url=url, **several(60, 25))
+        each["client"] = bench.measure("client", url=url, **several(30, 1000))
+        each["sizes"] = bench.measure("sizes", url=url, lengths=[200, 2000, 20_000, 200_000], **several(20, 20))
+        found["loaded by"], each["gunicorn"] = gunicorn(bench, 1 if short else 2, 1 if short else 2)
+        found["runs"].append(each)
     return found
 
 
 def main() -> int:
-    """Prepare, measure, write; the exit status."""
+    """Prepare, measure, write; return the exit status."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").partition("\n")[0],
         epilog="Needs pip and redis-server. Where there are wrk, and node with npm, it uses them.",
@@ -90,9 +86,12 @@ def main() -> int:
     parser.add_argument(
         "--short", action="store_true", help="one minute; checks which commands are sent, writes nothing"
     )
+    parser.add_argument("--runs", type=int, default=3, metavar="NUMBER", help="how often the targets are measured: 3")
     parser.add_argument("--write-readme", action="store_true", help="targets and pictures go into the README")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where to keep what pip brought for the next time")
     options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs: at least 1")
     end_well()
     start = time.monotonic()
     with ExitStack() as stack:
@@ -101,8 +100,8 @@ def main() -> int:
         home.mkdir(parents=True, exist_ok=True)
         results = folder / "results" if options.short else HERE / "results"
         results.mkdir(exist_ok=True)
-        bench = Bench(home, folder, stack, options.short)
-        found = run(bench)
+        bench = Bench(home, folder, stack)
+        found = run(bench, options.short, 1 if options.short else options.runs)
         figures = results / "figures.json"
         figures.write_text(json.dumps(found, indent=1) + "\n")
         (results / "table.md").write_text(report(found))
@@ -111,7 +110,7 @@ def main() -> int:
             give_up(f"not drawn: {missing}")
         if options.write_readme and not options.short:
             write_readme(found, results)
-        if not options.short:
+        if not options.short:  # its ratios say nothing
             print("\n".join(target_table(found)))
         wrong = wrong_commands(found["costs"])
     print("\n".join(wrong) if wrong else "Each request sends the commands that it should.")
