@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import fakeredis
@@ -24,7 +25,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
 
 import auth
-import cli
 from guessing import Guessing
 from redis_store import (
     RETRY_AFTER,
@@ -34,6 +34,7 @@ from redis_store import (
     SessionUnavailable,
     StoreUnavailable,
     connect,
+    skip_refresh,
 )
 
 MIN_KEY = 32  # bytes of a secret key: what its SHA-256 signatures are worth
@@ -89,7 +90,6 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     app.add_url_rule("/", view_func=home)
     app.add_url_rule("/health/live", view_func=live)
     app.add_url_rule("/health/ready", view_func=ready)
-    app.cli.add_command(cli.sessions)
     return app
 
 
@@ -216,24 +216,20 @@ def show_outage(error: StoreUnavailable) -> Response:
 def home() -> str:
     """The visitor's session from both sides: the cookie and the record. Reads it, and never makes one."""
     mine = cast(RedisSession, session)
-    mine.load()
     if not mine.record:
         return render_template("home.html", user=None, cookie=None)
     interface = cast(RedisSessionInterface, current_app.session_interface)
-    # Only the beginning of the sid: with all of it in the page, HttpOnly would be worth nothing.
-    short = f"{mine.sid[:6]}…"
+    # Only the beginning of the sid, six random digits: with all of it in the page, HttpOnly would be worth nothing.
+    short = f"{mine.sid[:15]}…"
     name = interface.get_cookie_name(current_app)
     cookie = {"Name": name, "Session id": short}
-    if current_app.config["SESSION_USE_SIGNER"]:
-        signer = interface.get_signer(current_app)
-        _, signed = signer.unsign(request.cookies[name], return_timestamp=True)
-        cookie["Signed"] = f"{signed:%Y-%m-%d %H:%M:%S} UTC"
-    cookie["Max-Age"] = f"{interface.get_max_age(current_app)} s" if mine.permanent else "none: ends with the browser"
+    if mine.signed_at:
+        cookie["Signed"] = f"{datetime.fromtimestamp(mine.signed_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    cookie["Max-Age"] = f"{mine.settings.max_age} s" if mine.permanent else "none: ends with the browser"
     cookie["HttpOnly"] = "yes" if interface.get_cookie_httponly(current_app) else "no"
     cookie["Secure"] = "yes" if interface.get_cookie_secure(current_app) else "no"
     cookie["SameSite"] = interface.get_cookie_samesite(current_app) or "not set"
-    ttl = mine.store.line.run("TTL", interface.store.key(mine.sid), again=True)
-    record = {"Key": interface.store.key(short), "TTL": f"{ttl} s"}
+    record = {"Key": interface.store.key(short), "TTL": f"{mine.ttl()} s"}
     text = json.dumps(json.loads(mine.record), indent=2)
     return render_template(
         "home.html", user=auth.get_user(), cookie=cookie, record=record, json=text, permanent=mine.permanent
@@ -242,7 +238,7 @@ def home() -> str:
 
 def live() -> Response:
     """Whether this process answers at all. Never asks Redis: to restart the app would not bring that back."""
-    cast(RedisSession, session).due = False  # nor is a session refreshed
+    skip_refresh()
     return Response("ok", mimetype="text/plain")
 
 

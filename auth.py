@@ -50,14 +50,14 @@ blueprint = Blueprint("auth", __name__)
 
 @blueprint.record_once
 def setup(state: BlueprintSetupState) -> None:
-    """Called when an app registers the blueprint. ValueError: its ``ACCOUNTS`` are not what `make_decoy` expects."""
+    """Called when an app registers the blueprint. ValueError: `make_dummy_hash` expects other ``ACCOUNTS``."""
     config = state.app.config
-    state.app.extensions["auth_decoy"] = make_decoy(config["ACCOUNTS"])
+    state.app.extensions["auth_dummy_hash"] = make_dummy_hash(config["ACCOUNTS"])
     #: Each tells whether a name is that of a user; a role that signs users in adds its own.
     state.app.extensions["auth_knows"] = [lambda user: user in config["ACCOUNTS"]]
 
 
-def make_decoy(accounts: object) -> str:
+def make_dummy_hash(accounts: object) -> str:
     """A password hash that nobody's password fits, and that takes as long to check as any of `accounts`.
 
     ValueError: `accounts` is no dict of user name -> password hash, or not all hashes are of one method and cost.
@@ -221,8 +221,8 @@ def read_form() -> Mapping[str, str]:
 
 def fits(username: str, password: str) -> bool:
     """Whether the password is the user's. For an unknown user one hash is computed too: the time tells nothing."""
-    accounts, decoy = current_app.config["ACCOUNTS"], current_app.extensions["auth_decoy"]
-    return check_password_hash(accounts.get(username, decoy), password)
+    accounts, dummy = current_app.config["ACCOUNTS"], current_app.extensions["auth_dummy_hash"]
+    return check_password_hash(accounts.get(username, dummy), password)
 
 
 def local_path(target: str) -> str:

@@ -1,4 +1,4 @@
-"""Slows down the guessing of passwords, and locks nobody out. What it counts is in the session's store, beside it.
+"""Slows down the guessing of passwords, and locks nobody out. It counts in a namespace of the session's store.
 
 Every attempt is counted before its password is looked at, or many at once would all see the same count; one that was
 right is given back. A counter is a bucket that leaks one failure per `INTERVAL`; a full one takes the next attempt when
@@ -24,11 +24,11 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Network, ip_address
 from typing import Any, cast
 
-from flask import current_app, request, session
+from flask import current_app, request
 from itsdangerous import BadSignature, TimestampSigner
 from werkzeug.wrappers import Response
 
-from redis_store import RedisSession, RedisSessionInterface, RedisStore
+from redis_store import RedisSessionInterface, RedisStore
 
 INTERVAL = 300  # seconds in which a counter forgets one failure: 288 guesses a day, and no wait is longer
 
@@ -47,7 +47,7 @@ class Guessing:
     @property
     def store(self) -> RedisStore:
         """Where the visitor's session is looked for, so that both together wait for Redis no longer than one may."""
-        return cast(RedisSession, session).store.beside("FAILED")
+        return cast(RedisSessionInterface, current_app.session_interface).namespace("FAILED")
 
     def begin(self, account: str) -> tuple[int, list[str]]:
         """Count this request as an attempt at `account`, whether there is one or not.

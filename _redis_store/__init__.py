@@ -1,1 +1,30 @@
-"""What `redis_store` is made of: one noun per file. Import from `redis_store`."""
+"""What redis_store.py is made of: one noun per file. Imports go down this list only.
+
+From the command line to Redis:
+
+    cli         `flask sessions`
+    search      finding sessions in all of Redis
+    statistics  how many there are, and how large
+    terminal    how a terminal shows them
+
+From the request to Redis, below redis_store.py, which has Flask's hooks:
+
+    listing     a session seen from outside
+    save        what becomes of a session when its request ends
+    write       one change on its way into Redis
+    session     `flask.session` during a request
+    owners      the sessions of an owner
+    trail       ending sessions, wherever they have gone
+    store       the seven verbs
+    change      what one request did: pure
+    record      JSON bytes: pure
+    cookie      the sid and its signature: pure
+    settings    what each may be, and one snapshot of them for a request
+    outage      the 503
+    sender      time budget and circuit breaker
+    connection  `connect`
+    servers     Sentinel and Cluster
+    client      commands
+    pool        connections
+    watch       whether an idle one can be used
+"""

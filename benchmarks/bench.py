@@ -28,13 +28,14 @@ def make_home(home: Path) -> Path:
     hiredis is not in it: redis-py would take it, for all contenders alike.
     """
     python, requirements = home / "venv" / "bin" / "python", ROOT / "requirements.txt"
-    done, wanted = home / "done.txt", "\n".join([sys.version, *PEERS, requirements.read_text()])
+    texts = [file.read_text() for file in (requirements, ROOT / "pyproject.toml")]
+    done, wanted = home / "done.txt", "\n".join([sys.version, *PEERS, *texts])
     if not (done.exists() and done.read_text() == wanted):
         print("pip is bringing the peers.", flush=True)
         done.unlink(missing_ok=True)
         prepare(sys.executable, "-m", "venv", "--clear", home / "venv")
         pip = (python, "-m", "pip", "--disable-pip-version-check", "install")
-        prepare(*pip, "--requirement", requirements, *PEERS)
+        prepare(*pip, "--requirement", requirements, *PEERS, cwd=ROOT)  # -e . in it is that of the present folder
         done.write_text(wanted)
     return python
 

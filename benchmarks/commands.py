@@ -23,11 +23,11 @@ COMMANDS = {
     OURS: {
         **dict.fromkeys(("read", "nested"), "get"),
         "write": "eval get get set",
-        "login": "del eval eval expire get get set zadd zrange zremrangebyscore zscore",
+        "login": "del eval eval expire get get set zadd zcard zrange zrangebyscore zscore",
         "logout": "del get zrem",
     },
 }
-COMMANDS[OURS_0] = COMMANDS[OURS] | {"untouched": "expire", "read": "expire get", "nested": "expire get"}
+COMMANDS[OURS_0] = COMMANDS[OURS] | {"untouched": "expire get", "read": "expire get", "nested": "expire get"}
 COMMANDS[KOA] = {"read": "get", "write": "get set", "login": "get set", "logout": "del get"}
 
 

@@ -28,11 +28,11 @@ def program(name: str) -> str:
     return shutil.which(name) or give_up(f"{name} is not installed: nothing was checked")
 
 
-def prepare(*command: str | Path) -> None:
-    """Run a command that prepares a program, as pip. Exits 2, with what it said, when it fails."""
+def prepare(*command: str | Path, cwd: Path | None = None) -> None:
+    """Run a command that prepares a program, as pip, in the folder `cwd`. Exits 2, with what it said, when it fails."""
     line = " ".join(map(str, command))
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PREPARATION)  # ours
+        subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=PREPARATION)  # ours
     except subprocess.TimeoutExpired:
         give_up(f"not ready after {PREPARATION} seconds: {line}")
     except subprocess.CalledProcessError as error:

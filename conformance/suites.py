@@ -45,7 +45,7 @@ SUITES = [
 ]
 SOURCES = sorted({f"{suite.distribution}=={suite.version}" for suite in SUITES})
 NEEDS = [
-    *("redis", "fakeredis[lua]"),  # redis_store.py and swap.py
+    *("redis", "msgspec", "fakeredis[lua]"),  # redis_store.py and swap.py
     "pytest>=8.4,<9",  # pytest 9 cannot collect Flask 3.1.3's tests
     *("asgiref", "greenlet", "python-dotenv", "blinker"),  # Flask's tests
     "semantic-version",  # Flask-Login's
@@ -180,8 +180,9 @@ def main() -> int:
         python = make_home(home)
         plugin = folder / "plugin"  # and nothing else of ours: the suites have an app.py and tests of their own
         plugin.mkdir()
-        for file in (HERE / "swap.py", HERE.parent / "redis_store.py", HERE.parent / "owner_index.py"):
+        for file in (HERE / "swap.py", HERE.parent / "redis_store.py"):
             shutil.copy(file, plugin)
+        shutil.copytree(HERE.parent / "_redis_store", plugin / "_redis_store")
         print(f"Sessions in {'redis-server' if socket else 'fakeredis'}, Python {sys.version.split()[0]}")
         print("suite             version  Flask's       ours  only ours fails     ours was used for", flush=True)
         statuses = []

@@ -31,11 +31,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from flask import Blueprint, Flask, abort, current_app, redirect, request, session, url_for
+from flask import Blueprint, Flask, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 import auth
-from redis_store import RedisSession, RedisSessionInterface, RedisStore
+from redis_store import RedisSessionInterface, RedisStore
 
 MAX_AGE = 600  # seconds that a visitor may take at the provider
 TIMEOUT = 3  # seconds, each: to connect to the provider, for each answer
@@ -123,7 +123,7 @@ def callback() -> ResponseReturnValue:
 
 def get_store() -> RedisStore:
     """Where the visitor's session is looked for, so that both together wait for Redis no longer than one may."""
-    return cast(RedisSession, session).store.beside("OAUTH")
+    return cast(RedisSessionInterface, current_app.session_interface).namespace("OAUTH")
 
 
 def make_name(state: str, binding: str) -> str:

@@ -23,25 +23,32 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any, cast
 
 import jwt
-from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, session
+from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import Signer
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 import auth
-from owner_index import OwnerIndex
-from redis_store import RETRY_AFTER, WEEK, RedisSession, RedisStore, StoreUnavailable, new_sid
+from redis_store import (
+    RETRY_AFTER,
+    WEEK,
+    OwnerIndex,
+    RedisSessionInterface,
+    RedisStore,
+    StoreUnavailable,
+    skip_refresh,
+)
 
 ALGORITHM = "HS256"  # never the one that a token names
 ACCESS_MAX_AGE = 15 * 60  # seconds; until then an access token is good, whatever happens to its family
 IDLE_MAX_AGE = WEEK  # seconds, from one refresh to the next
 ABSOLUTE_MAX_AGE = 30 * 24 * 60 * 60  # seconds, from the login
-LISTED = ABSOLUTE_MAX_AGE // 2  # seconds; the list of a user's families keeps a name for twice as long
 GRACE = 10  # seconds in which a refresh may be asked for again; the clocks of all hosts have to agree better than that
 MIN_KEY = 32  # bytes: as many as the hash has (RFC 7518, 3.2)
 
@@ -87,7 +94,7 @@ def is_good_key(key: object) -> bool:
 @blueprint.before_request
 def leave_session() -> None:
     """What a program asks for keeps no browser signed in."""
-    cast(RedisSession, session).due = False
+    skip_refresh()
 
 
 @blueprint.post("/login")
@@ -126,15 +133,14 @@ def logout() -> ResponseReturnValue:
     token = read_refresh_token()
     # One that is forged, or whose family is gone, opens nothing. That is all that was asked for (RFC 7009, 2.2).
     if token and (record := get_families().take(name := make_name(token[0]))):
-        OwnerIndex(get_families()).discard([str(record.get("user"))], name)
+        OwnerIndex(get_families()).remove([str(record.get("user"))], name)
     return "", 204
 
 
 @blueprint.post("/logout-everywhere")
 def logout_everywhere() -> ResponseReturnValue:
     """All families of the access token's user end: 204. Browsers' sessions do not."""
-    user, index = read_access_token(), OwnerIndex(get_families())
-    index.revoke(user, [*index.sids(user)])
+    OwnerIndex(get_families()).revoke(read_access_token())
     return "", 204
 
 
@@ -142,8 +148,8 @@ def logout_everywhere() -> ResponseReturnValue:
 
 
 def get_families() -> RedisStore:
-    """Their store, on the line of the visitor's session: both together wait for Redis no longer than a request may."""
-    return cast(RedisSession, session).store.beside("REFRESH")
+    """Their store. It and the visitor's session together wait for Redis no longer than a request may."""
+    return cast(RedisSessionInterface, current_app.session_interface).namespace("REFRESH")
 
 
 def make_name(family: str) -> str:
@@ -153,9 +159,9 @@ def make_name(family: str) -> str:
 
 def begin_family(user: str) -> str:
     """The id of a new one. StoreUnavailable also when the user is signed out everywhere at this moment."""
-    families, family, now = get_families(), new_sid(), int(time.time())
+    families, family, now = get_families(), secrets.token_hex(24), int(time.time())
     index, name = OwnerIndex(families), make_name(family)
-    index.add([user], name, now, LISTED)
+    index.add([user], name, now, ABSOLUTE_MAX_AGE)
     families.set({"user": user, "gen": 0, "at": now, "born": now}, name, max_age=IDLE_MAX_AGE)
     if not index.lists([user], name):
         families.destroy(name)
@@ -171,7 +177,7 @@ def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
     if not isinstance(user, str) or user not in current_app.config["ACCOUNTS"] or max_age < 1:
         return None
     index = OwnerIndex(families)
-    index.add([user], name, now, LISTED)  # again: Redis may have lost the list
+    index.add([user], name, now, ABSOLUTE_MAX_AGE)  # again: Redis may have lost the list
 
     def change(record: dict[str, Any]) -> dict[str, Any] | None:
         rotated = rotate(record, generation, now)
@@ -181,7 +187,7 @@ def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
 
     if rotated := families.update(name, change, max_age=max_age):
         return rotated
-    index.discard([user], name)
+    index.remove([user], name)
     return None
 
 

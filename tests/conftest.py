@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -11,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,11 @@ import redis
 from flask import Flask
 from itsdangerous import TimestampSigner
 
-from redis_store import BORN, Line, RedisSessionInterface, RedisStore, connect, load_record
+from _redis_store.cookie import make
+from _redis_store.record import load_record
+from _redis_store.sender import Command, Sender
+from _redis_store.settings import read
+from redis_store import RedisSessionInterface, RedisStore, connect
 
 SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
 
@@ -162,11 +165,11 @@ def store(least: Any) -> RedisStore:
 
 
 @pytest.fixture
-def app(least: Any) -> Flask:
-    """A Flask app with the two lines, and no view yet."""
+def app(least: Any, clock: Clock) -> Flask:
+    """A Flask app with the two lines, whose clock a test may move, and no view yet."""
     app = Flask("app")
     app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
-    app.session_interface = RedisSessionInterface(least)
+    app.session_interface = RedisSessionInterface(least, clock=clock)
     return app
 
 
@@ -179,35 +182,47 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Clock:
-    """The clock that signs cookies and reads their age; a test moves it instead of sleeping."""
+    """The clock of the sessions, which a test moves instead of sleeping."""
 
     def __init__(self) -> None:
         self.offset = 0
 
-    def __call__(self, signer: TimestampSigner) -> int:
-        return int(time.time()) + self.offset
+    def __call__(self) -> float:
+        return time.time() + self.offset
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: clock(signer))
-    monkeypatch.setattr("redis_store.now", lambda: time.time() + clock.offset)
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: int(clock()))  # of other cookies
     return clock
 
 
 @contextmanager
 def crash_after(commands: int) -> Iterator[None]:
-    """The process dies when it is about to send one more command than so many."""
-    ask, sent = Line._ask, itertools.count()
+    """The process dies when so many commands have reached Redis. Of a pipeline that may be a part."""
+    wait, pipeline, left = Sender._wait, Sender._pipeline, commands
 
-    def dying(line: Line, *args: Any) -> Any:
-        if next(sent) >= commands:
+    def dying(sender: Sender, name: str, *args: Any) -> Any:
+        nonlocal left
+        if name != "a pipeline":
+            if left < 1:
+                raise KeyboardInterrupt
+            left -= 1
+        return wait(sender, name, *args)
+
+    def dying_on_the_way(sender: Sender, wanted: Sequence[Command]) -> list[Any]:
+        nonlocal left
+        sent = wanted[:left]
+        left -= len(sent)
+        answers = pipeline(sender, sent) if sent else []
+        if len(sent) < len(wanted):
             raise KeyboardInterrupt
-        return ask(line, *args)
+        return answers
 
     with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(Line, "_ask", dying)
+        patch.setattr(Sender, "_wait", dying)
+        patch.setattr(Sender, "_pipeline", dying_on_the_way)
         yield
 
 
@@ -225,10 +240,9 @@ def sid_of(client: Any) -> str:
 
 
 def content(client: Any) -> dict[str, Any]:
-    """What the app keeps in the one session that there is: its record, without the time of its birth."""
+    """What the app keeps in the one session that there is."""
     session = load_record(client.get(f"SESSION:{sid_of(client)}"))
     assert session
-    session.pop(BORN, None)
     return session
 
 
@@ -239,8 +253,9 @@ def interface_of(app: Flask) -> RedisSessionInterface:
 
 def sign(app: Flask, sid: str, *, permanent: bool = True) -> str:
     """A good cookie for any sid."""
-    interface_of(app).check(app)
-    return interface_of(app).make_cookie(app, sid, permanent)
+    settings = read(app, interface_of(app).clock)
+    assert settings
+    return make(settings, sid, permanent)
 
 
 def route(app: Flask, path: str, view: Callable[[], Any]) -> None:

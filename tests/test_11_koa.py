@@ -35,11 +35,18 @@ def test_a_session_that_koa_began_is_read_and_changed_in_place(app: Flask, clien
     assert json.loads(client.get(f"SESSION:{sid}")) == {"koa": "ü😀", "n": 1.5, "flask": [1, {"ü": None}]}
 
 
-def test_what_koa_reads_is_strict_json_in_utf_8(app: Flask, client: Any) -> None:
-    """An object without BOM or NaN."""
+def test_what_koa_reads_are_the_bytes_that_json_stringify_writes(app: Flask, client: Any) -> None:
+    """An object without BOM or NaN, in UTF-8, and in it no key that the app did not write."""
     app.test_client().get("/write")
     record = client.get(f"SESSION:{sid_of(client)}")
-    assert record == b'{"flask":[1,{"\\u00fc":null}]}'
+    assert record == '{"flask":[1,{"ü":null}]}'.encode()
+
+
+def test_a_signed_in_session_holds_no_key_of_ours_either(app: Flask, client: Any) -> None:
+    """Not when it began, nor who is listed: the sid and the index of the owner say that."""
+    app.config["SESSION_ABSOLUTE_LIFETIME"] = 1000
+    app.test_client().get("/login")
+    assert client.get(f"SESSION:{sid_of(client)}") == b'{"user_id":"ada"}'
 
 
 @pytest.mark.parametrize("sid", SIDS)
@@ -53,31 +60,60 @@ def test_logout_deletes_and_never_writes_null(app: Flask, client: Any, sid: str)
 
 
 NEARLY = [SIDS[1][:-1], f"{SIDS[1][:-1]}A", SIDS[1].upper(), SIDS[1].replace("-e2bb", ""), "\u0660" * 48]
+OURS = "6565a1b2-" + "0123456789abcdef0123" * 2
+NEARLY += [OURS[:-1], f"{OURS}0", OURS.upper(), OURS.replace("-", "--"), OURS[1:]]
 
 
 @pytest.mark.parametrize("value", ["", "x", "0" * 47, "0" * 49, "A" * 48, "../" * 16, "*", "null", *NEARLY])
 def test_anything_else_in_the_cookie_is_a_new_session(app: Flask, client: Any, value: str) -> None:
-    """Only the two forms of sid reach Redis, and only as keys."""
+    """Only koa's two forms of a sid, and ours, reach Redis, and only as keys."""
     client.set(f"SESSION:{value}", '{"koa":1}', ex=50)
     browser = app.test_client()
     browser.set_cookie("session", value)
     assert browser.get("/read").text == "{}"
 
 
-def test_an_equal_value_rewrites_nothing_that_koa_wrote(app: Flask, client: Any) -> None:
-    """koa does not escape what is not ASCII; in our words its record may even be larger than we allow."""
-    app.config["SESSION_MAX_BYTES"] = 1000
+def test_a_session_that_koa_made_larger_than_we_allow_may_shrink(app: Flask, client: Any) -> None:
+    """An equal value is no change; a shorter session is one, and is stored."""
+    app.config["SESSION_MAX_BYTES"] = 500
     record = '{"note":"' + "\u6f22" * 300 + '","n":1}'
     client.set(f"SESSION:{SIDS[0]}", record, ex=50)
     route(app, "/equal", lambda: session.update(n=1))
     route(app, "/less", lambda: str(session.pop("n")))
     browser = app.test_client()
     browser.set_cookie("session", SIDS[0])
-    assert browser.get("/equal").status_code == 200
+    response = browser.get("/equal")
+    assert (response.status_code, set_cookie(response)) == (200, None)
     assert client.get(f"SESSION:{SIDS[0]}") == record.encode()
-    assert client.ttl(f"SESSION:{SIDS[0]}") > 50
-    assert browser.get("/less").status_code == 200  # a session may always shrink
+    assert client.ttl(f"SESSION:{SIDS[0]}") <= 50
+    assert browser.get("/less").status_code == 200
     assert content(client) == {"note": "\u6f22" * 300}
+
+
+#: What JSON.stringify, or a person with redis-cli, writes, and `dump_record` spells in another way.
+SPELLED = [
+    '{"n":1e+22}',
+    '{"n":1E5,"m":0.10}',
+    '{ "n" : 1 }',
+    ' {"n":1}\n',
+    '{"n":"\\u00fc\\/"}',
+    '{"n":{" t":[1, 2]}}',
+    '{"n":1,"n":2}',
+]
+
+
+@pytest.mark.parametrize("record", SPELLED)
+def test_another_spelling_is_the_same_session(app: Flask, client: Any, record: str) -> None:
+    """Who only reads it rewrites nothing."""
+    client.set(f"SESSION:{SIDS[0]}", record, ex=50)
+    browser = app.test_client()
+    browser.set_cookie("session", SIDS[0])
+    response = browser.get("/read")
+    assert (response.status_code, set_cookie(response)) == (200, None)
+    assert client.get(f"SESSION:{SIDS[0]}") == record.encode()
+    assert client.ttl(f"SESSION:{SIDS[0]}") <= 50
+    browser.get("/write")
+    assert json.loads(client.get(f"SESSION:{SIDS[0]}")) == {**json.loads(record), "flask": [1, {"ü": None}]}
 
 
 def test_login_replaces_the_sid_here_too(app: Flask, client: Any) -> None:
@@ -95,3 +131,17 @@ def test_no_secret_key_is_needed(app: Flask, client: Any) -> None:
     app.secret_key = None
     app.test_client().get("/write")
     assert sid_of(client)
+
+
+@pytest.mark.parametrize("other", ["1e+22", "0.000001", '"\\ud83d"', '"ü"', "[1,2.5]"])
+def test_an_equal_value_is_no_change_however_koa_spelled_the_others(app: Flask, client: Any, other: str) -> None:
+    """JavaScript writes some numbers in other words, and half a surrogate pair: none of that was changed."""
+    client.set(f"SESSION:{SIDS[0]}", record := f'{{"n":1,"other":{other}}}', ex=50)
+    route(app, "/equal", lambda: session.update(n=1))
+    route(app, "/more", lambda: session.update(n=2))
+    browser = app.test_client()
+    browser.set_cookie("session", SIDS[0])
+    assert set_cookie(browser.get("/equal")) is None
+    assert client.get(f"SESSION:{SIDS[0]}") == record.encode()
+    browser.get("/more")
+    assert json.loads(client.get(f"SESSION:{SIDS[0]}")) == json.loads(record) | {"n": 2}

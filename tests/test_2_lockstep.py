@@ -20,8 +20,8 @@ def app(app: Flask) -> Flask:
     route(app, "/read", lambda: str(session.get("n")))
     route(app, "/no", lambda: "public")
     route(app, "/same", lambda: session.update(n=session["n"]))
-    route(app, "/browser", lambda: setattr(session, "permanent", False))
-    route(app, "/permanent", lambda: setattr(session, "permanent", True))
+    route(app, "/browser", lambda: session.update(n=1, _permanent=False))
+    route(app, "/permanent", lambda: session.update(n=1, _permanent=True))
     return app
 
 
@@ -35,14 +35,36 @@ def ttl(client: Any) -> int:
     return -int(-client.pttl(f"SESSION:{sid_of(client)}") // 1000)
 
 
-@pytest.mark.parametrize("path", ["/write", "/same"])
-def test_a_write_sets_both(app: Flask, client: Any, path: str) -> None:
-    """After a write, and after assigning an equal value, EX is Max-Age."""
+def test_a_write_sets_both(app: Flask, client: Any) -> None:
+    """After a write EX is Max-Age."""
     browser = app.test_client()
     browser.get("/write")
     age(client, 500)
-    assert f"Max-Age={LIFETIME};" in str(set_cookie(browser.get(path)))
+    assert f"Max-Age={LIFETIME};" in str(set_cookie(browser.get("/write")))
     assert ttl(client) == LIFETIME
+
+
+@pytest.mark.parametrize("path", ["/same", "/permanent"])
+def test_setting_what_already_holds_sets_neither(app: Flask, client: Any, path: str) -> None:
+    """It is no change: many apps do so on every request."""
+    browser = app.test_client()
+    browser.get("/permanent")
+    age(client, 500)
+    assert set_cookie(browser.get(path)) is None
+    assert ttl(client) == LIFETIME - 500
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_saying_only_how_long_it_lasts_begins_no_session(app: Flask, client: Any, value: bool) -> None:
+    """What says nothing but `permanent` counts as empty: also when everything else is taken out of a session."""
+    route(app, "/", lambda: setattr(session, "permanent", value))
+    route(app, "/pop", lambda: str(session.pop("n")))
+    browser = app.test_client()
+    assert set_cookie(browser.get("/")) is None
+    browser.get("/write")
+    browser.get("/")
+    assert str(set_cookie(browser.get("/pop"))).startswith("session=;")
+    assert client.keys() == []
 
 
 @pytest.mark.parametrize("path", ["/read", "/no"])
@@ -50,8 +72,8 @@ def test_a_refresh_that_is_due_sets_both(app: Flask, client: Any, clock: Clock, 
     """When the cookie is older than SESSION_REFRESH_AFTER, also on a request that never touches the session."""
     browser = app.test_client()
     browser.get("/write")
-    age(client, 61)
-    clock.offset = 61
+    age(client, 301)
+    clock.offset = 301
     assert f"Max-Age={LIFETIME};" in str(set_cookie(browser.get(path)))
     assert ttl(client) == LIFETIME
     assert set_cookie(browser.get(path)) is None, "the new cookie is young"
@@ -63,12 +85,12 @@ def test_a_refresh_that_is_not_due_sets_neither(app: Flask, client: Any, clock: 
     browser = app.test_client()
     browser.get("/write")
     age(client, 500)
-    clock.offset = 60
+    clock.offset = 300
     assert set_cookie(browser.get(path)) is None
     assert ttl(client) == LIFETIME - 500
 
 
-@pytest.mark.parametrize(("lifetime", "half"), [(60, 30), (31, 15)])
+@pytest.mark.parametrize(("lifetime", "half"), [(300, 150), (31, 15)])
 def test_a_lifetime_as_short_as_refresh_after_is_refreshed_at_half_time(
     app: Flask, clock: Clock, lifetime: int, half: int
 ) -> None:
@@ -210,7 +232,7 @@ def test_a_refresh_of_a_session_that_ended_sets_neither(app: Flask, client: Any,
     for path in ("/read", "/no"):
         browser = app.test_client()
         browser.set_cookie("session", sign(app, "0" * 48))
-        clock.offset = 100
+        clock.offset = 301
         assert set_cookie(browser.get(path)) is None
         clock.offset = 0
     assert client.keys() == []

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from test_1_drop_in import sessions, typed
 from test_3_logout_is_final import under_way
 
-from redis_store import load_record, merge
+from _redis_store.record import load_record
+from redis_store import merge
 
 ROUNDS = 200
 

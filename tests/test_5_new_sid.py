@@ -9,7 +9,7 @@ from conftest import content, interface_of, route, set_cookie, sid_of, sign
 from flask import Flask, request, session
 from test_3_logout_is_final import under_way
 
-from redis_store import classify
+from _redis_store.change import classify
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ ADA, BOB, NOBODY = {"user_id": "ada"}, {"user_id": "bob"}, dict[str, str]()
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "cleared", "moving", "kind"),
+    ("before", "after", "cleared", "regenerated", "kind"),
     [
         (NOBODY, NOBODY, False, False, "write"),
         (NOBODY, NOBODY, True, False, "write"),
@@ -70,9 +70,9 @@ ADA, BOB, NOBODY = {"user_id": "ada"}, {"user_id": "bob"}, dict[str, str]()
         (ADA | {"_user_id": "ada"}, ADA, False, False, "move"),
     ],
 )
-def test_what_a_request_did(before: Any, after: Any, cleared: bool, moving: bool, kind: str) -> None:
+def test_what_a_request_did(before: Any, after: Any, cleared: bool, regenerated: bool, kind: str) -> None:
     """From the owners before and after, and from whether the app cleared or regenerated the session."""
-    assert classify(before, after, cleared=cleared, moving=moving) == kind
+    assert classify(before, after, cleared=cleared, regenerated=regenerated) == kind
 
 
 def test_the_same_owner_keeps_the_sid(app: Flask, client: Any) -> None:
@@ -159,7 +159,7 @@ def test_what_another_request_of_the_last_owner_wrote_does_not_come_to_the_next(
     assert content(client) == {"user_id": "bob"}
 
 
-@pytest.mark.parametrize("sid", ["0" * 48, "3b241101-e2bb-4255-8caf-4136c566a962"])
+@pytest.mark.parametrize("sid", ["6b078896-" + "0" * 40, "0" * 48, "3b241101-e2bb-4255-8caf-4136c566a962"])
 @pytest.mark.parametrize("signed", [True, False])
 def test_an_unknown_sid_is_never_adopted(app: Flask, client: Any, sid: str, signed: bool) -> None:
     """What a visitor with such a cookie writes goes to a new sid: no session fixation."""

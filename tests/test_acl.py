@@ -22,10 +22,9 @@ def use(client: Any) -> None:
     assert store.get(sid) == {"n": 1}
     assert store.touch(sid)
     assert store.update(sid, lambda session: {"n": 2}) == {"n": 2}
-    assert store.update(sid, lambda session: {"n": 3}, to="to") == {"n": 3}
-    assert store.take("to") == {"n": 3}
+    assert store.take(sid) == {"n": 2}
     assert not store.destroy(sid)
-    states = store.beside("OAUTH")
+    states = store.namespace("OAUTH")
     assert states.add("state", {"n": 1}, max_age=600)
     assert states.take("state") == {"n": 1}
     config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32}

@@ -16,28 +16,29 @@ from typing import Any
 import fakeredis
 import pytest
 from click.testing import Result
-from conftest import SECRET_KEY, Clock, interface_of, route
+from conftest import SECRET_KEY, Clock, route
 from flask import Flask, session
 
-import cli
+import redis_store
+from _redis_store import cli
+from _redis_store.search import BATCH, Search
 from app import create_app
-from redis_store import RedisSessionInterface, RedisStore, new_sid
+from redis_store import RedisSessionInterface, RedisStore
 
 COMMANDS = ["list", "show", "revoke", "stats"]
 
 
 @pytest.fixture
-def app(app: Flask, client: Any) -> Flask:
-    """Any app with the two lines, and one more for the commands; as a Redis user who may SCAN."""
-    app.session_interface = RedisSessionInterface(client)
-    app.cli.add_command(cli.sessions)
+def app(app: Flask, client: Any, clock: Clock) -> Flask:
+    """Any app with the two lines; as a Redis user who may SCAN."""
+    app.session_interface = RedisSessionInterface(client, clock=clock)
     app.add_url_rule("/login/<name>", "login", lambda name: session.update(user_id=name) or "ok")
     route(app, "/visit", lambda: session.update(cart=[1]))
     return app
 
 
 def run(app: Flask, *words: str, answer: str | None = None) -> Result:
-    return app.test_cli_runner().invoke(args=["sessions", *words], input=answer)
+    return app.test_cli_runner().invoke(cli.sessions, words, input=answer)
 
 
 def lines(app: Flask, *words: str) -> list[Any]:
@@ -73,6 +74,20 @@ def write(client: Any, sid: str, record: str, ttl: int = 1000) -> None:
     client.set(f"SESSION:{sid}", record, ex=ttl)
 
 
+def new_sid(age: float = 0) -> str:
+    """A sid of a session that began so many seconds ago."""
+    return redis_store.new_sid(time.time() - age)
+
+
+def shown(sid: str) -> str:
+    """As much of it as is shown: when it began, and six random digits."""
+    return f"{sid[:15]}…"
+
+
+#: A sid of each form, but for its last digit: ours, koa-session2's, a UUID.
+FORMS = ["6a000000-abcdef" + "0" * 33, "abcdef" + "0" * 41, "abcdef00-0000-4000-8000-00000000000"]
+
+
 # list -------------------------------------------------------------------------------------------------------------
 
 
@@ -82,11 +97,29 @@ def test_list_shows_every_session(app: Flask) -> None:
     head, *rest = run(app, "list").stdout.splitlines()
     assert head.split("  ")[0].strip() == "SID"
     cells = [re.split(r" {2,}", line) for line in rest]
-    assert {(sid, owner) for sid, *_, owner in cells} == {(f"{sid[:6]}…", owner) for sid, owner in sids.items()}
-    for _, created, refreshed, ttl, owner in cells:
+    assert {(sid, owner) for sid, *_, owner in cells} == {(shown(sid), owner) for sid, owner in sids.items()}
+    for _, created, refreshed, ttl, _ in cells:
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", refreshed)
-        assert (created == "-") == (owner == "-")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", created)
         assert 2678390 <= int(ttl.removesuffix(" s")) <= 2678400
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_koas_sids_do_not_say_when_the_session_began(form: str, app: Flask, client: Any) -> None:
+    """Then it is not shown; as many digits are as of ours."""
+    write(client, f"{form}0", '{"user_id":"ada"}')
+    [row] = lines(app, "list")
+    assert (row["sid"], row["created"], row["owners"]) == ("abcdef…", None, ["ada"])
+    assert re.split(r" {2,}", run(app, "list").stdout.splitlines()[1])[:2] == ["abcdef…", "-"]
+
+
+def test_whole_sids_leave_the_table_straight(app: Flask, client: Any) -> None:
+    """Each column begins below its head, whatever the form of the sid."""
+    for form in FORMS:
+        write(client, f"{form}0", '{"user_id":"ada"}')
+    head, *rest = run(app, "list", "--full-sids").stdout.splitlines()
+    assert {line[: head.index("CREATED")].strip() for line in rest} == {f"{form}0" for form in FORMS}
+    assert [line[head.index("OWNER") :] for line in rest] == ["ada"] * 3
 
 
 def test_list_of_an_owner_begins_with_the_newest_sign_in(app: Flask, clock: Clock) -> None:
@@ -124,12 +157,12 @@ def test_list_reads_no_more_than_it_shows(app: Flask, server: Any) -> None:
     client = server.connect()
     app.session_interface = RedisSessionInterface(client)
     store = RedisStore(client)
-    for _ in range(5 * cli.BATCH):
+    for _ in range(5 * BATCH):
         store.set({"cart": 1})
     client.config_resetstat()
     assert len(lines(app, "list", "--limit", "1")) == 1
-    assert client.info("commandstats")["cmdstat_get"]["calls"] == cli.BATCH
-    assert len(lines(app, "list")) == 5 * cli.BATCH
+    assert client.info("commandstats")["cmdstat_get"]["calls"] == BATCH
+    assert len(lines(app, "list")) == 5 * BATCH
 
 
 def test_numbers_are_owners_too(app: Flask) -> None:
@@ -152,7 +185,7 @@ def test_json_has_always_the_same_keys(app: Flask, client: Any) -> None:
     assert [set(row) for row in rows] == [names] * 4
     assert sorted(row["malformed"] for row in rows) == [False, False, True, True]
     [mine] = [row for row in rows if row["owners"]]
-    assert (mine["sid"], mine["handle"], mine["owners"]) == (f"{ada[:6]}…", handle_of(ada), ["ada"])
+    assert (mine["sid"], mine["handle"], mine["owners"]) == (shown(ada), handle_of(ada), ["ada"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", mine["created"])
     assert mine["created"] >= before
     assert mine["bytes"] == client.strlen(f"SESSION:{ada}")
@@ -164,7 +197,7 @@ def test_sids_are_short_unless_asked_for(app: Flask) -> None:
     for words in (["list"], ["show", sid], ["list", "--json"], ["show", sid, "--json"], ["stats"]):
         result = run(app, *words)
         assert result.exit_code == 0
-        assert sid[:7] not in result.output
+        assert sid[:16] not in result.output
         if words[0] != "stats":
             assert sid in run(app, *words, "--full-sids").stdout
 
@@ -187,18 +220,19 @@ def test_a_prefix_is_no_pattern(app: Flask, client: Any) -> None:
 
 def test_an_expired_session_is_not_listed(app: Flask, client: Any) -> None:
     """Nor is one that is past the absolute limit, which nobody can use any more."""
-    write(client, new_sid(), f'{{"user_id":"ada","_born":{int(time.time()) - 100}}}')
+    write(client, new_sid(age=100), '{"user_id":"ada"}')
     assert len(lines(app, "list")) == 1
     app.config["SESSION_ABSOLUTE_LIFETIME"] = 60
     assert lines(app, "list") == []
 
 
-@pytest.mark.parametrize("record", ['{"user_id":"ada","_born":1e11}', '{"user_id":"ada","_born":549755813888}'])
-def test_a_time_that_no_calendar_has_is_not_shown(record: str, app: Flask, client: Any) -> None:
-    """Whoever can write to Redis can write that."""
-    write(client, new_sid(), record, 2**40)
+@pytest.mark.parametrize(("digits", "date"), [("00000000", "1970-01-01"), ("ffffffff", "2106-02-07")])
+def test_any_time_in_a_sid_can_be_shown(digits: str, date: str, app: Flask, client: Any) -> None:
+    """Whoever can write to Redis can write that, and a TTL that no calendar has."""
+    write(client, digits + new_sid()[8:], '{"user_id":"ada"}', 2**40)
     [row] = lines(app, "list")
-    assert row["created"] is None or row["created"] > "5000"
+    assert row["created"].startswith(date)
+    assert date in run(app, "list").stdout
 
 
 # Terminals --------------------------------------------------------------------------------------------------------
@@ -265,7 +299,7 @@ def test_the_progress_bar_keeps_out_of_the_output(
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     with app.app_context():
-        assert list(cli.scan(interface_of(app))) == [sid]
+        assert list(Search.of(app).scan()) == [sid]
     assert "Scanning" in terminal.getvalue()
     assert capsys.readouterr().out == ""
 
@@ -276,42 +310,52 @@ def test_the_progress_bar_keeps_out_of_the_output(
 def test_show_prints_the_record(app: Flask, client: Any) -> None:
     """As it is in Redis, with the TTL beside it."""
     sid = sign_in(app)
-    [shown] = lines(app, "show", sid)
-    assert shown["record"] == json.loads(client.get(f"SESSION:{sid}"))
-    assert 0 <= client.ttl(f"SESSION:{sid}") - shown["ttl"] + 5 <= 10
+    [found] = lines(app, "show", sid)
+    assert found["record"] == json.loads(client.get(f"SESSION:{sid}"))
+    assert 0 <= client.ttl(f"SESSION:{sid}") - found["ttl"] + 5 <= 10
     text = run(app, "show", sid).stdout
-    assert json.loads(text[text.index("{") :]) == shown["record"]
+    assert json.loads(text[text.index("{") :]) == found["record"]
     assert re.search(rf"^Handle +{handle_of(sid)}$", text, re.M)
-    assert re.search(rf"^Created +{shown['created']}$", text, re.M)
+    assert re.search(rf"^Created +{found['created']}$", text, re.M)
 
 
 @pytest.mark.parametrize("owner", [[], ["--owner", "ada"]])
-@pytest.mark.parametrize("digits", [8, 16])
+@pytest.mark.parametrize("digits", [15, 16, 40])
 @pytest.mark.parametrize("ellipsis", ["", "…", "..."])
 def test_the_first_digits_do(digits: int, ellipsis: str, owner: list[str], app: Flask) -> None:
     """Of a sid or of a handle, with an owner to look at or among all; as they are shown, too."""
     sid = sign_in(app)
     sign_in(app)
     for name in (sid, handle_of(sid)):
-        [shown] = lines(app, "show", name[:digits] + ellipsis, *owner)
-        assert shown["handle"] == handle_of(sid)
+        [found] = lines(app, "show", name[:digits] + ellipsis, *owner)
+        assert found["handle"] == handle_of(sid)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_digits_of_every_form_do(form: str, app: Flask, client: Any) -> None:
+    """However many: from four to all but one."""
+    write(client, sid := f"{form}0", "{}")
+    for number in range(4, len(sid) + 1):
+        [found] = lines(app, "show", sid[:number])
+        assert found["handle"] == handle_of(sid)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("command", ["show", "revoke"])
 @pytest.mark.parametrize("owner", [[], ["--owner", "ada"]])
-def test_ambiguous_digits_are_an_error(command: str, owner: list[str], app: Flask, client: Any) -> None:
+def test_ambiguous_digits_are_an_error(command: str, owner: list[str], form: str, app: Flask, client: Any) -> None:
     """Nothing is shown, and nothing ended."""
     for last in "01":
-        write(client, "abcdef" + "0" * 41 + last, '{"user_id":"ada"}')
-        client.zadd("OWNER:SESSION:ada", {"abcdef" + "0" * 41 + last: 2**40})
-    result = run(app, command, "abcdef", *owner)
+        write(client, form + last, '{"user_id":"ada"}')
+        client.zadd("OWNER:SESSION:ada", {form + last: 2**40})
+    result = run(app, command, form[:6], *owner)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "2 sessions" in result.stderr
     assert len(client.keys("SESSION:*")) == 2
 
 
 @pytest.mark.parametrize("command", [["show"], ["revoke", "--yes"]])
-@pytest.mark.parametrize("word", ["0" * 48, "0" * 6])
+@pytest.mark.parametrize("word", ["0" * 8 + "-" + "0" * 40, "0" * 48, "0" * 6])
 def test_a_session_that_is_not_there_is_an_error(command: list[str], word: str, app: Flask) -> None:
     """One line on stderr, and exit code 1."""
     sign_in(app)
@@ -321,7 +365,7 @@ def test_a_session_that_is_not_there_is_an_error(command: list[str], word: str, 
 
 
 @pytest.mark.parametrize("command", ["show", "revoke"])
-@pytest.mark.parametrize("word", ["*", "abc", "", "ABCDEF", "abcdef*", "../abcd", "----", "abcdé"])
+@pytest.mark.parametrize("word", ["*", "abc", "", "ABCDEF", "abcdef*", "../abcd", "----", "abcdé", "a" * 50])
 def test_what_cannot_be_a_session_is_a_usage_error(command: str, word: str, app: Flask) -> None:
     """Least of all a pattern."""
     sign_in(app)
@@ -343,8 +387,8 @@ def test_a_malformed_record_can_be_looked_at(record: str, app: Flask, client: An
     """It may be evidence."""
     sid = new_sid()
     write(client, sid, record)
-    [shown] = lines(app, "show", sid)
-    assert (shown["malformed"], shown["record"]) == (True, None)
+    [found] = lines(app, "show", sid)
+    assert (found["malformed"], found["record"]) == (True, None)
     text = run(app, "show", sid).stdout
     assert repr(record.encode()) in text
     assert "(malformed)" in text
@@ -363,7 +407,7 @@ def test_revoke_ends_all_sessions_of_an_owner(app: Flask) -> None:
     assert run(app, "revoke", "--owner", "ada", "--yes").stdout == "Ended 0 sessions.\n"
 
 
-@pytest.mark.parametrize("name", [lambda sid: sid, lambda sid: sid[:12], handle_of])
+@pytest.mark.parametrize("name", [lambda sid: sid, lambda sid: sid[:20], handle_of])
 def test_revoke_keeps_what_it_is_told_to(name: Any, app: Flask) -> None:
     """By sid, first digits or handle."""
     sids = [sign_in(app) for _ in range(3)]
@@ -374,12 +418,12 @@ def test_revoke_keeps_what_it_is_told_to(name: Any, app: Flask) -> None:
 def test_a_misspelt_keep_ends_nothing(app: Flask) -> None:
     """What is to be kept has to be there, and to be the owner's."""
     sign_in(app)
-    for wrong in ("0" * 48, "0" * 8, sign_in(app, "grace")):
+    for wrong in ("0" * 8 + "-" + "0" * 40, "0" * 48, "0" * 8, sign_in(app, "grace")):
         assert run(app, "revoke", "--owner", "ada", "--keep", wrong, "--yes").exit_code == 1
     assert len(lines(app, "list", "--owner", "ada")) == 1
 
 
-@pytest.mark.parametrize("name", [lambda sid: sid, lambda sid: sid[:12], handle_of])
+@pytest.mark.parametrize("name", [lambda sid: sid, lambda sid: sid[:20], handle_of])
 def test_revoke_ends_one_session(name: Any, app: Flask) -> None:
     """Also without knowing whose it is."""
     sid, other = visit(app), sign_in(app)
@@ -466,7 +510,6 @@ def test_an_embedded_app_has_nothing_to_show(command: str) -> None:
 def test_other_sessions_are_refused(command: str) -> None:
     """Flask's own, for one: there is nothing on the server."""
     app = Flask("app")
-    app.cli.add_command(cli.sessions)
     result = run(app, *words_of(command))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "session_interface is a SecureCookieSessionInterface" in result.stderr
@@ -488,6 +531,15 @@ def test_redis_away_is_one_line(words: list[str], where: str, app: Flask, make_s
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.fullmatch(r"Error: Redis cannot be reached, or refuses this: .*\n", result.stderr)
     assert ("socket_timeout" in result.stderr) == (where == "frozen")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_app_without_a_key_is_refused(command: str, app: Flask) -> None:
+    """It has no sessions, whatever there is in Redis."""
+    app.secret_key = None
+    result = run(app, *words_of(command))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(r"Error: this app has no SECRET_KEY, .*\n", result.stderr)
 
 
 def test_redis_that_goes_away_in_between_is_one_line(app: Flask, make_server: Any) -> None:
@@ -524,7 +576,7 @@ def test_each_command_explains_itself(command: str) -> None:
     """--help works without a Redis, and is one line in the help of all."""
     app = create_app({"TESTING": True})
     text = run(app, command, "--help").stdout
-    assert f"sessions {command} [OPTIONS]" in text
+    assert f"{command} [OPTIONS]" in text
     assert all(len(line) <= 80 for line in text.splitlines())
     assert re.search(rf"^  {command} +\w[^.]+\.$", run(app, "--help").stdout, re.M)
 

@@ -12,6 +12,7 @@ The usual run is the same every time, so that a failure means a change and not l
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,10 +32,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from redis.connection import UnixDomainSocketConnection
+from redis import RedisError
 from test_races import Gate
 from werkzeug.test import TestResponse
 
+from _redis_store.cookie import began_at
+from _redis_store.sender import Command
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
 
 # Seconds. The clock is moved by MOVE, so an age is never near a limit, however slow the machine is that runs this.
@@ -130,14 +133,14 @@ class PatientGate(Gate):
 
 @dataclass
 class Asked:
-    """A request, from the moment in which Flask takes its cookie until it is answered."""
+    """A request, from the moment in which the app gets its cookie until it is answered."""
 
     browser: Browser
     view: str
     name: str  # a key, or an owner
     value: str  # unlike all others
+    cookie: str
     sid: str = ""  # what its cookie names, if that is accepted
-    due: bool = False  # whether the cookie is old enough for a refresh
     looked: bool = False
     base: dict[str, str] | None = None  # the session that it saw at its first look; None: there was none
     gate: Gate = field(default_factory=PatientGate)
@@ -173,7 +176,7 @@ class Model:
         self.now = 0
         self.sessions: dict[str, Session] = {}
         self.signed: dict[str, int] = {}  # cookie -> when
-        self.trails: dict[str, set[str]] = {}  # old sid -> new sids
+        self.trails: dict[str, str] = {}  # old sid -> new sid
 
     def live(self) -> dict[str, Session]:
         return {sid: known for sid, known in self.sessions.items() if known.state == "live"}
@@ -202,10 +205,16 @@ class Model:
         return idle if self.absolute_lifetime is None else min(idle, born + self.absolute_lifetime)
 
     def open(self, asked: Asked) -> None:
-        """Flask takes the cookie: is it accepted, is a refresh due?"""
-        if (cookie := asked.browser.cookie) and self.now - self.signed[cookie] <= LIFETIME:
-            asked.sid = cookie.partition(".")[0]
-            asked.due = self.now - self.signed[cookie] > REFRESH_AFTER
+        """The cookie is looked at when the session is first used, or else at the end: is it accepted?"""
+        if not asked.cookie or self.now - self.signed[asked.cookie] > LIFETIME:
+            return
+        sid = asked.cookie.partition(".")[0]
+        if self.absolute_lifetime is None or self.now - self.sessions[sid].born <= self.absolute_lifetime:
+            asked.sid = sid
+
+    def is_due(self, asked: Asked) -> bool:
+        """Whether the cookie is old enough for a refresh, at the end of the request."""
+        return bool(asked.sid) and self.now - self.signed[asked.cookie] > REFRESH_AFTER
 
     def look(self, asked: Asked) -> None:
         """The first use of the session decides what the request sees, once and for all."""
@@ -229,17 +238,17 @@ class Model:
 
     def follow(self, sid: str) -> set[str]:
         """Where a session went whose sid was replaced: what a logout that comes too late ends as well."""
-        ends = set()
-        for to in self.trails.get(sid, ()):
-            ends |= {to} if self.present(to) else self.follow(to)
-        return ends
+        to = self.trails.get(sid)
+        return set() if to is None else {to} if self.present(to) else self.follow(to)
 
     def outcome(self, asked: Asked) -> Outcome:
         """The promises: what becomes of a request that saw `base`, now that the sessions are as they are."""
         sid, base, view = asked.sid, asked.base, asked.view
         mine = {} if view == "public" else self.leave(asked)
-        if view == "public" or (base is not None and not self.asks(asked)):  # a refresh never creates
-            return Outcome(sid=sid) if asked.due and self.present(sid) else Outcome()
+        if view == "public":  # a refresh reads first
+            return Outcome(sid=sid) if self.is_due(asked) and sid in self.live() else Outcome()
+        if base is not None and not self.asks(asked):  # it never creates; but EXPIRE does not look at what it keeps
+            return Outcome(sid=sid) if self.is_due(asked) and self.present(sid) else Outcome()
         if base is None:  # a visitor: what is written begins a session
             ends = self.follow(sid) if view in ("logout", "login_afresh") else set()
             return Outcome(ends, NEW, mine, born=self.now) if mine else Outcome(ends)
@@ -270,15 +279,13 @@ class Model:
         if not outcome.sid:
             assert cookie == ("" if outcome.ends else None), "only the request that ended a session deletes the cookie"
             return
-        if cookie is None and not outcome.changes and self.sessions[outcome.sid].state == "junk":
-            return  # EXPIRE does not look at what it keeps, but who looks has nothing to keep
         assert cookie, "what was written or refreshed comes with a cookie"
         sid = cookie.partition(".")[0]
         if outcome.sid == NEW:
             assert sid not in self.sessions, "a new sid is new"
             self.sessions[sid] = Session({}, outcome.born, 0)
             if outcome.trail:
-                self.trails.setdefault(asked.sid, set()).add(sid)
+                self.trails[asked.sid] = sid
         assert sid == outcome.sid or outcome.sid == NEW
         session = self.sessions[sid]
         session.content = session.content if outcome.content is None else outcome.content
@@ -309,20 +316,6 @@ def redis_is(*states: str) -> Callable[[Rule], Rule]:
     return precondition(lambda self: self.redis in states)
 
 
-class Line(UnixDomainSocketConnection):
-    """The app's connection to Redis."""
-
-    wait: float = BUSY
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        return super().read_response(*args, **{"timeout": self.wait} | options)
-
-
-def own(session: Any) -> Any:
-    """What the app put into a session; the interface's own keys begin with an underscore."""
-    return session and {key: value for key, value in session.items() if not key.startswith("_")}
-
-
 class Machine(RuleBasedStateMachine):
     """Browsers, an app, and a Redis that is "up", "refusing" writes, "frozen" or "down"."""
 
@@ -337,23 +330,31 @@ class Machine(RuleBasedStateMachine):
         self.server, self.clock = server, clock
         self.client: Any = server.connect(socket_timeout=BUSY)  # the machine's own
         self.client.flushall()
-        client = server.connect()
-        client.connection_pool.connection_class = Line
-        self.interface: Any = make_interface(client)
+        self.began = int(clock())  # the model's time 0
+        self.pool_of_app: Any = (client := server.connect(socket_timeout=BUSY)).connection_pool
+        self.interface = make_interface(client)
+        self.interface.clock = clock
         self.app = make_app(self.interface)
         self.app.config.update(config)
         self.model = Model(config.get("SESSION_ABSOLUTE_LIFETIME"))
         self.browsers = {name: Browser(name) for name in NAMES}
-        self.pool = ThreadPoolExecutor(MAX_HELD)
+        self.pool = ThreadPoolExecutor(MAX_HELD + 1)
         self.waiting: list[Asked] = []
         self.number = 0
         self.redis = "up"
         self.doubts: list[Outcome] = []  # what a frozen Redis may still do, although the answer was a 503
         self.patience = 0
 
+    def be_patient(self, seconds: float) -> None:
+        """So long the app's connections wait for an answer from now on."""
+        self.pool_of_app.connection_kwargs["socket_timeout"] = seconds
+        for connection in self.pool_of_app._connections:
+            connection.socket_timeout = seconds
+            if connection._sock:
+                connection._sock.settimeout(seconds)
+
     def teardown(self) -> None:
         self.server.thaw()
-        Line.wait = BUSY
         if self.redis == "down":
             self.server.start()
         for asked in self.waiting:
@@ -378,13 +379,11 @@ class Machine(RuleBasedStateMachine):
         browser = self.browsers[name]
         if view.startswith("login"):
             browser.owners.add(argument)
-        asked = Asked(browser, view, argument, f"{name}-{self.number}")
-        self.model.open(asked)
-        return asked
+        return Asked(browser, view, argument, f"{name}-{self.number}", browser.cookie)
 
     def send(self, asked: Asked, hold: str = "") -> TestResponse:
         path = "/public" if asked.view == "public" else f"/{asked.view}/{asked.name}/{asked.value}"
-        headers = {"Cookie": f"session={asked.browser.cookie}"} if asked.browser.cookie else {}
+        headers = {"Cookie": f"session={asked.cookie}"} if asked.cookie else {}
         environ = {"hold": hold, "gate": asked.gate}
         return self.app.test_client(use_cookies=False).get(path, headers=headers, environ_overrides=environ)
 
@@ -395,10 +394,14 @@ class Machine(RuleBasedStateMachine):
 
     def look(self, asked: Asked) -> bool:
         """Whether the request learned what its session is, then or earlier; False: that is a 503."""
-        if asked.view != "public" and not asked.looked:
-            if asked.sid and self.redis in ("frozen", "down"):
-                return False
-            self.model.look(asked)
+        if asked.looked:
+            return True
+        self.model.open(asked)
+        if asked.view == "public":
+            return True
+        if asked.sid and self.redis in ("frozen", "down"):
+            return False
+        self.model.look(asked)
         return True
 
     def check(self, asked: Asked, response: TestResponse) -> None:
@@ -417,14 +420,16 @@ class Machine(RuleBasedStateMachine):
             expected = {200} if known and not asks else {503}
         assert status in expected, (status, expected)
         if status == 200 and asked.view != "public":
-            assert own(response.json) == (asked.base or {})
+            assert response.json == (asked.base or {})
         if self.redis == "frozen":
             self.doubts.append(outcome)
         if self.redis == "up":
             cookie = header and header.partition(";")[0].removeprefix("session=")
             self.model.apply(asked, outcome, cookie)
             if cookie and header:
-                left = self.model.sessions[cookie.partition(".")[0]].expires - self.model.now
+                sid = cookie.partition(".")[0]
+                assert 0 <= (began_at(sid) or 0) - self.began - self.model.sessions[sid].born < SLOW
+                left = self.model.sessions[sid].expires - self.model.now
                 assert left - SLOW < int(header.partition("Max-Age=")[2].partition(";")[0]) <= left
             if cookie is not None:
                 asked.browser.cookie = cookie
@@ -439,7 +444,7 @@ class Machine(RuleBasedStateMachine):
 
     def check_that_nobody_else_is_shown(self, browser: Browser, response: TestResponse) -> None:
         """Needs no model: browsers never exchange cookies, so each sees what itself wrote, whatever happens."""
-        for key, value in own(response.json or {}).items() if response.is_json else ():
+        for key, value in (response.json or {}).items() if response.is_json else ():
             assert value in browser.owners if key == "user_id" else value.startswith(f"{browser.name}-")
 
     @rule(browser=BROWSERS)
@@ -470,16 +475,17 @@ class Machine(RuleBasedStateMachine):
     def replace_sid(self, browser: str) -> None:
         self.ask(browser, "replace_sid")
 
-    def hold(self, place: str, name: str, view: str, argument: str) -> Any:
+    def hold(self, place: str, name: str, view: str, argument: str) -> Asked:
         if len(self.waiting) == MAX_HELD:
             self.release(self.waiting[0])
         asked = self.make(name, view, argument)
         if place == "after" and not self.look(asked):
             self.check(asked, self.send(asked))
-            return
+            return asked
         asked.answer = self.pool.submit(self.send, asked, place)
         assert asked.gate.inside.wait(BUSY)
         self.waiting.append(asked)
+        return asked
 
     @rule(browser=BROWSERS, what=WHAT | st.just(("public", "-")))
     def hold_before_it_looks(self, browser: str, what: tuple[str, str]) -> None:
@@ -490,6 +496,16 @@ class Machine(RuleBasedStateMachine):
     def hold_after_it_looked(self, browser: str, what: tuple[str, str]) -> None:
         """The same, but it has."""
         self.hold("after", browser, *what)
+
+    @rule(browser=BROWSERS, slow=WHAT, fast=WHAT, late=st.booleans())
+    def meet(self, browser: str, slow: tuple[str, str], fast: tuple[str, str], late: bool) -> None:
+        """Two requests with one cookie, of which one comes in the middle of the other; later, when both are due."""
+        if late and self.redis == "up":
+            self.move_clock()
+        waiting = self.hold("after", browser, *slow)
+        self.ask(browser, *fast)
+        if waiting in self.waiting:
+            self.release(waiting)
 
     @precondition(lambda self: self.waiting)
     @rule(which=WHICH)
@@ -518,6 +534,14 @@ class Machine(RuleBasedStateMachine):
         for key in self.client.keys():
             if not key.startswith(b"MOVED:"):
                 self.client.pexpire(key, self.client.pttl(key) - 1000 * MOVE)
+
+    @redis_is("up")
+    @rule(browser=BROWSERS)
+    def use_for_long(self, browser: str) -> None:
+        """Longer than a session lives without a refresh."""
+        for _ in range(LIFETIME // MOVE + 2):
+            self.move_clock()
+            self.ask(browser, "read")
 
     def pick(self, which: int) -> str:
         live = list(self.model.live())
@@ -561,7 +585,7 @@ class Machine(RuleBasedStateMachine):
             self.server.stop()
         elif outage == "frozen":
             self.server.freeze()
-            Line.wait = FROZEN
+            self.be_patient(FROZEN)
         else:
             self.client.config_set("min-replicas-to-write", 1)
 
@@ -576,20 +600,22 @@ class Machine(RuleBasedStateMachine):
                 self.flush()
         elif outage == "frozen":
             self.server.thaw()
-            Line.wait = BUSY
+            self.be_patient(BUSY)
             for _ in range(3):  # until all that was sent before is read
                 self.server.connect(socket_timeout=BUSY).ping()
             self.settle()
         else:
             self.client.config_set("min-replicas-to-write", 0)
-        self.interface.store.line.breaker.timeouts = 0  # half a second later, that is
+        self.interface.store.sender.breaker.timeouts = 0  # half a second later, that is
 
     def settle(self) -> None:
         """A request that got a 503 was carried out, or was not; nothing between the two."""
         records = self.records()
         for sid in records.keys() - self.model.sessions.keys():
-            (born, *_) = [doubt.born for doubt in self.doubts if (doubt.sid, doubt.content) == (NEW, records[sid])]
-            self.model.sessions[sid] = Session(records[sid] or {}, born, self.model.limit(born))
+            (doubt, *_) = [each for each in self.doubts if (each.sid, each.content) == (NEW, records[sid])]
+            self.model.sessions[sid] = Session(records[sid] or {}, doubt.born, self.model.limit(doubt.born))
+            if doubt.trail:
+                self.model.trails |= dict.fromkeys(doubt.ends, sid)
         for sid, known in self.model.sessions.items():
             if known.state == "ended":
                 continue
@@ -638,7 +664,7 @@ class Machine(RuleBasedStateMachine):
         """All sessions that there are in Redis; None for one that cannot be read."""
         store = RedisStore(self.client)
         sids = [key.decode().removeprefix("SESSION:") for key in self.client.keys("SESSION:*")]
-        return {sid: own(store.get(sid)) for sid in sids}
+        return {sid: store.get(sid) for sid in sids}
 
     def ttl(self, sid: str) -> float:
         return float(self.client.pttl(f"SESSION:{sid}") / 1000)
@@ -669,6 +695,82 @@ class Machine(RuleBasedStateMachine):
                 listed = [entry.sid for entry in self.interface.sessions_of(owner)]
                 live = self.model.live().items()
                 assert sorted(listed) == sorted(sid for sid, kept in live if kept.content.get("user_id") == owner)
+
+
+class Client:
+    """The app's redis-py client, which lets something else happen between two of its commands."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.hook: Callable[[], object] | None = None
+        self.left = 0  #: how many commands are sent before it
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        if (hook := self.hook) and threading.current_thread() is threading.main_thread():
+            self.left -= 1
+            if self.left < 0:
+                self.hook = None
+                hook()
+        return self.client.execute_command(*command, **options)
+
+    def execute_all(self, commands: list[Command], **options: Any) -> list[Any]:
+        answers: list[Any] = []
+        for command in commands:
+            try:
+                answers.append(self.execute_command(*command, **options))
+            except RedisError as error:
+                answers.append(error)
+        return answers
+
+
+class CommandByCommand(Machine):
+    """The same, where all may be signed out between two commands of a request. Its app has a `Client`."""
+
+    @redis_is("up")
+    @rule(browser=BROWSERS, owner=OWNERS, view=st.sampled_from(["login", "login_afresh", "replace_sid"]), left=WHICH)
+    def revoke_between_two_commands(self, browser: str, owner: str, view: str, left: int) -> None:
+        """Of a request that gives a session a new sid: it ends as well, or it is in the index from now on."""
+        client, revoked = self.interface.store.client, []
+        of_owner = {sid for sid, known in self.model.live().items() if known.content.get("user_id") == owner}
+
+        def revoke() -> None:
+            with self.app.app_context():
+                revoked.append(self.interface.revoke(owner))
+
+        asked = self.make(browser, view, owner)
+        client.hook, client.left = lambda: self.pool.submit(revoke).result(BUSY), left
+        response = self.send(asked)
+        client.hook = None
+        if not revoked:
+            self.check(asked, response)
+            return
+        self.look(asked)
+        may_end = of_owner | self.model.outcome(asked).ends
+        records = self.records()
+        for sid in [sid for sid in self.model.sessions if self.model.present(sid) and sid not in records]:
+            assert sid in may_end or self.model.sessions[sid].state == "junk"
+            self.model.end(sid)
+        assert not of_owner & self.model.live().keys(), "all that there were have ended"
+        assert response.status_code in (200, 503)
+        cookie = (set_cookie(response) or "").partition(";")[0].removeprefix("session=")
+        asked.browser.cookie = cookie if set_cookie(response) else asked.browser.cookie
+        for sid in records.keys() - self.model.sessions.keys():
+            assert (response.status_code, cookie.partition(".")[0]) == (200, sid)
+            content = records[sid] or {}
+            if content.get("user_id") == owner:
+                assert (view != "replace_sid", content["place"]) == (True, asked.value)
+            born = (began_at(sid) or 0) - self.began
+            born -= born % MOVE
+            self.model.sessions[sid] = Session(content, born, self.model.limit(born))
+        if cookie:
+            sid = cookie.partition(".")[0]  # it may have ended already
+            self.model.sessions.setdefault(sid, Session({}, self.model.now, 0, "ended"))
+            self.model.signed[cookie] = self.model.now
+            asked.browser.drawer.append(cookie)
+            if self.model.sessions[sid].state == "live":
+                self.model.sessions[sid].expires = self.model.limit(self.model.sessions[sid].born)
+                if view == "replace_sid" and asked.sid:
+                    self.model.trails[asked.sid] = sid
 
 
 # The runs -----------------------------------------------------------------------------------------------------------
@@ -709,52 +811,57 @@ def test_the_promises_hold_with_an_absolute_lifetime(durable: RedisServer, clock
     try_all(lambda: Machine(durable, clock, SESSION_ABSOLUTE_LIFETIME=ABSOLUTE_LIFETIME), run)
 
 
+def test_the_promises_hold_on_a_cluster(durable: RedisServer, clock: Clock, run: settings) -> None:
+    """There the commands go out one after the other, and anything may happen between two of them."""
+
+    def make_interface(client: Any) -> RedisSessionInterface:
+        interface = RedisSessionInterface(Client(client))
+        interface.store.sender._clustered = True
+        return interface
+
+    try_all(lambda: CommandByCommand(durable, clock, make_interface), run)
+
+
+def test_the_promises_hold_on_one_server_command_by_command(durable: RedisServer, clock: Clock, run: settings) -> None:
+    """Nor does anybody rely on it that a round trip is one step."""
+    try_all(lambda: CommandByCommand(durable, clock, lambda client: RedisSessionInterface(Client(client))), run)
+
+
 # What the machine must find ----------------------------------------------------------------------------------------
 
 
 class BlindWrites(RedisStore):
     """No compare-and-set: the last writer wins it all, and a logout is undone."""
 
-    def swap(self, sid: str, seen: bytes, record: bytes, *, max_age: int = 0, to: str | None = None) -> bool:
-        if record != b"{}":
-            self.line.run("SET", self.key(to or sid), record, "EX", max_age)
-        if record == b"{}" or to not in (None, sid):
-            self.line.run("DEL", self.key(sid))
-        return True
+    def swapping(self, sid: str, seen: bytes, record: bytes, max_age: int) -> Command:
+        return ("SET", self.key(sid), record, "EX", max_age)
 
-
-class NothingIsDestroyed(RedisStore):
-    """A logout takes only the cookie."""
-
-    def destroy(self, sid: str) -> bool:
-        return True
+    def moving(self, sid: str, to: str, seen: bytes, record: bytes, max_age: int, **_: Any) -> list[Command]:
+        writing = self.swapping(to, seen, record, max_age)
+        return [("DEL", self.key(sid))] if record == b"{}" else [("DEL", self.key(sid)), writing]
 
 
 class TheOldSidLives(RedisStore):
     """A login copies the session instead of moving it."""
 
-    def swap(self, sid: str, seen: bytes, record: bytes, *, max_age: int = 0, to: str | None = None) -> bool:
-        swapped = super().swap(sid, seen, record, max_age=max_age, to=to)
-        if swapped and to not in (None, sid):
-            self.line.run("SET", self.key(sid), seen, "EX", max_age)
-        return swapped
+    def moving(self, sid: str, to: str, seen: bytes, record: bytes, max_age: int, **options: Any) -> list[Command]:
+        if record == b"{}":
+            return super().moving(sid, to, seen, record, max_age, **options)
+        return [("SET", self.key(to), record, "EX", max_age)]
+
+
+class NoTrail(RedisStore):
+    """A logout that comes upon a sid which was just replaced ends nothing."""
+
+    def moving(self, *args: Any, trail: bool, **options: Any) -> list[Command]:
+        return super().moving(*args, trail=False, **options)
 
 
 class NoTTL(RedisStore):
     """What is added stays for ever."""
 
-    def add(self, sid: str, value: Any, *, max_age: int = 0) -> bool:
-        added = super().add(sid, value, max_age=max_age)
-        self.line.run("PERSIST", self.key(sid))
-        return added
-
-
-class RefreshCreates(RedisStore):
-    """A refresh writes the record again, whether it is there or not."""
-
-    def touch(self, sid: str, *, max_age: int = 0) -> bool:
-        self.line.run("SET", self.key(sid), b"{}", "NX", "EX", max_age)
-        return super().touch(sid, max_age=max_age)
+    def adding(self, sid: str, record: bytes, max_age: int) -> Command:
+        return ("SET", self.key(sid), record, "NX")
 
 
 class OutageLooksAnonymous(RedisStore):
@@ -765,16 +872,6 @@ class OutageLooksAnonymous(RedisStore):
             return super().read(sid)
         except StoreUnavailable:
             return None
-
-
-class FailedWritesPass(RedisStore):
-    """As in koa: printed, and answered with a 200."""
-
-    def swap(self, *args: Any, **options: Any) -> bool:
-        try:
-            return super().swap(*args, **options)
-        except StoreUnavailable:
-            return True
 
 
 class RemembersTheLastRecord(RedisStore):
@@ -788,35 +885,81 @@ class RemembersTheLastRecord(RedisStore):
         return cls.last
 
 
+class NothingIsDestroyed(Client):
+    """A logout takes only the cookie."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        return 1 if command[0] == "DEL" else super().execute_command(*command, **options)
+
+
+class RefreshCreates(Client):
+    """A refresh writes the record again, whether it is there or not."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        if command[0] == "EXPIRE":
+            super().execute_command("SET", command[1], b'{"a":"laptop-0"}', "NX", "EX", command[2])
+        return super().execute_command(*command, **options)
+
+
+class FailedWritesPass(Client):
+    """As in koa: printed, and answered with a 200."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*command, **options)
+        except RedisError:
+            if command[0] in ("EVAL", "SET") and b"SESSION:" in str(command).encode():
+                return 1
+            raise
+
+
+class NothingIsListedAgain(Client):
+    """The index of an owner knows a session only as long as its first EX."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        if command[0] == "EVAL" and "ZADD" in command[1]:
+            command = (command[0], command[1].replace("'ZADD', KEYS[1],", "'ZADD', KEYS[1], 'NX',"), *command[2:])
+        return super().execute_command(*command, **options)
+
+
+class NobodyLooksAgain(Client):
+    """A session that was revoked while it began lives on."""
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        return 1 if command[0] == "ZSCORE" else super().execute_command(*command, **options)
+
+
 class SidsAreAdopted(RedisSessionInterface):
     """A write goes to the sid that the cookie names, also when that session ended."""
 
-    def _create(self, app: Flask, session: Any, mine: dict[str, Any]) -> str | None:
-        old = session.sid
-        new = super()._create(app, session, mine)
-        if not old or not new:
-            return new
-        self.store.destroy(new)
-        session.sid = self.store.set(mine, old, max_age=self.get_max_age(app))
-        return str(session.sid)
+    def save_session(self, app: Flask, session: Any, response: Any) -> None:
+        if session.loaded and session.sid and session and not session.record and session.failure is None:
+            session.max_age = LIFETIME
+            self._set_cookie(app, session, session.store.set(session, session.sid, max_age=LIFETIME), response)
+        else:
+            super().save_session(app, session, response)
 
 
 class OwnersKeepTheirSid(RedisSessionInterface):
     """Session fixation."""
 
-    def _owners(self, app: Flask, session: Any) -> dict[str, Any]:
-        return {}
+    def open_session(self, app: Flask, request: Any) -> Any:
+        app.config["SESSION_OWNER_KEYS"] = ()
+        return super().open_session(app, request)
 
 
-BROKEN: list[type[RedisStore | RedisSessionInterface]] = [
+BROKEN: list[type[RedisStore | RedisSessionInterface | Client]] = [
     BlindWrites,
-    NothingIsDestroyed,
     TheOldSidLives,
+    NoTrail,
     NoTTL,
-    RefreshCreates,
     OutageLooksAnonymous,
-    FailedWritesPass,
     RemembersTheLastRecord,
+    NothingIsDestroyed,
+    RefreshCreates,
+    FailedWritesPass,
+    NothingIsListedAgain,
+    NobodyLooksAgain,
     SidsAreAdopted,
     OwnersKeepTheirSid,
 ]
@@ -837,5 +980,6 @@ def test_the_machine_can_lose(durable: RedisServer, clock: Clock, broken: type[A
         part = broken(client)
         return part if isinstance(part, RedisSessionInterface) else RedisSessionInterface(part)
 
+    machine = CommandByCommand if broken is NobodyLooksAgain else Machine
     with pytest.raises(AssertionError):
-        try_all(lambda: Machine(durable, clock, make_interface), until_found)
+        try_all(lambda: machine(durable, clock, make_interface), until_found)

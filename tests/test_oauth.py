@@ -892,7 +892,7 @@ def test_state_and_session_wait_together() -> None:
     app = create_app({**CONFIG, "OAUTH_ISSUER": "https://accounts.example.com"}, fakeredis.FakeRedis())
     with app.test_request_context():
         assert oauth.get_store().take("x") is None
-        cast(RedisSession, session).store.line.left = 0
+        cast(RedisSession, session).store.sender.budget = 0
         with pytest.raises(StoreUnavailable):
             oauth.get_store().take("x")
 

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import jwt
 import pytest
-from conftest import RedisServer
+from conftest import Clock, RedisServer, interface_of
 from flask import Flask
 from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
 
+from _redis_store import cli
+from _redis_store.settings import SETTINGS
 from app import create_app
-from redis_store import SETTINGS, RedisSessionInterface, RedisStore
+from redis_store import RedisSessionInterface, RedisStore
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -77,8 +79,8 @@ def test_the_cost_table_is_tested_row_by_row() -> None:
     """As many rows as tests that quote one."""
     table = rows(section("The life of a request"))
     tests = (ROOT / "tests/test_cost.py").read_text()
-    assert len(table) == 10
-    assert {f"Row {number}" for number in range(1, 9)} <= set(re.findall(r"Row \d", tests))
+    assert len(table) == 11
+    assert {f"Row {number}" for number in range(1, 11)} <= set(re.findall(r"Row \d+", tests))
 
 
 def test_the_two_lines_are_all_that_an_app_needs(server: RedisServer) -> None:
@@ -118,8 +120,11 @@ def address(server: RedisServer) -> Iterator[str]:
 def plain(output: str) -> str:
     """Without what is another one each time: times, and the signature."""
     output = re.sub(r"\w{3}, \d\d \w{3} 20[2-9]\d [\d:]{8} GMT", "DATE", output)
-    output = re.sub(r'"_born":[\d.]+', '"_born":TIME', output)
-    return re.sub(r"\.[pb]\d*\.[\w-]+\.[\w-]{43}", ".SIGNATURE", output)
+    return re.sub(r"\.p\.[\w-]+\.[\w-]{43}", ".SIGNATURE", output)
+
+
+SID = r"[0-9a-f]{8}-[0-9a-f]{40}"
+SHORT = r"[0-9a-f]{8}-[0-9a-f]{6}"  # as much as is shown
 
 
 @pytest.mark.skipif(
@@ -130,18 +135,39 @@ def test_the_transcript_is_what_happens(server: RedisServer, address: str, tmp_p
     (transcript,) = blocks("console")
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
     assert len(steps) == 6
-    documented, real = re.findall(r"[0-9a-f]{48}", transcript)[0], ""
+    documented, real = re.findall(SID, transcript)[0], ""
     for command, expected in steps:
         command = command.replace("127.0.0.1:5000", address).replace("redis-cli", f"redis-cli -s {server.socket}")
         run = subprocess.run(
             ["sh", "-c", command.replace(documented, real)], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        real = real or re.findall(r"[0-9a-f]{48}", run.stdout)[0]
+        real = real or re.findall(SID, run.stdout)[0]
         output = run.stdout.replace("\r", "").replace(real, documented)
         if " TTL " in command:
             assert int(expected) - 1 <= int(output) <= int(expected)
         else:
             assert plain(output) == plain(expected), command
+
+
+def test_the_list_of_sessions_is_what_the_commands_print(server: RedisServer, clock: Clock) -> None:
+    """With sids and times of its own."""
+    (transcript,) = (block for block in blocks("text") if "flask sessions" in block)
+    app = create_app(
+        {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}, server.connect()
+    )
+    interface_of(app).clock = clock
+    for _ in range(2):
+        app.test_client().post("/login", data={"username": "ada", "password": "lovelace"})
+        clock.offset += 19
+    with app.app_context():
+        _, newest = interface_of(app).sessions_of("ada")
+    real = ""
+    for command in re.findall(r"^\$ flask sessions (.*)$", transcript, re.M):
+        words = re.sub(SHORT, newest.sid[:15], command).split()
+        real += f"$ flask sessions {command}\n" + app.test_cli_runner().invoke(cli.sessions, words).stdout
+    for varying in (SHORT, r"\d{4}-\d\d-\d\d \d\d:\d\d", r"\d{6} s"):
+        real, transcript = (re.sub(varying, "…", text) for text in (real, transcript))
+    assert real == transcript
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl on the PATH")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.sentinel import MasterNotFoundError
 from topology import SentinelGroup, at_once, live, running, wait_until
 
 from _redis_store.connection import MAX_CONNECTIONS
@@ -92,11 +94,16 @@ def test_a_frozen_master_costs_less_than_a_second(group: SentinelGroup, store: R
 def test_no_sentinel_is_forgotten(group: SentinelGroup, store: RedisStore) -> None:
     """However many threads find at the same time that the first of them does not answer."""
     sentinels = store.client.connection_pool.sentinel_manager
+
+    def discover() -> None:
+        with suppress(MasterNotFoundError):  # on a busy machine the others may be slow as well
+            sentinels.discover_master("sessions")
+
     for _ in range(5):
         port = sentinels.sentinels[0].connection_pool.connection_kwargs["port"]
         first = next(sentinel for sentinel in group.sentinels if sentinel.port == port)
         first.freeze()
-        at_once(lambda: sentinels.discover_master("sessions"))
+        at_once(discover)
         first.thaw()
         assert len({id(sentinel) for sentinel in sentinels.sentinels}) == 3
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Turns:
-    """A client that lets each of two threads send its next command only when it has its turn."""
+    """A client that lets each of two threads send to Redis only when it has its turn: a command, or a pipeline."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -19,15 +19,15 @@ class Turns:
         self._free = True
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+        attribute = getattr(self._client, name)
+        if name not in ("execute_command", "execute_all", "pipeline"):
+            return attribute
 
-    def execute_command(self, *command: Any, **options: Any) -> Any:
-        self._wait()
-        return self._client.execute_command(*command, **options)
+        def send(*args: Any, **options: Any) -> Any:
+            self._wait()
+            return attribute(*args, **options)
 
-    def pipeline(self, **options: Any) -> Any:
-        self._wait()
-        return self._client.pipeline(**options)
+        return send
 
     def _wait(self) -> None:
         name = threading.current_thread().name

@@ -12,7 +12,8 @@ from conftest import RedisServer
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from _redis_store.connection import SOCKET_TIMEOUT
-from redis_store import MAX_TIMEOUTS, PAUSE, Breaker, RedisStore, StoreUnavailable
+from _redis_store.sender import MAX_TIMEOUTS, PAUSE, CircuitBreaker
+from redis_store import RedisStore, StoreUnavailable
 
 
 def fails_in(store: RedisStore) -> float:
@@ -35,8 +36,8 @@ def test_commands_of_one_request_wait_no_longer_than_its_budget(frozen: RedisSer
     store = RedisStore(frozen.connect()).within(3 * SOCKET_TIMEOUT)
     start = time.monotonic()
     fails_in(store)
-    fails_in(store.beside("MOVED"))
-    store.line.breaker.timeouts = 0
+    fails_in(store.namespace("MOVED"))
+    store.sender.breaker.timeouts = 0
     fails_in(store)
     assert fails_in(store) < 0.1
     assert time.monotonic() - start < 4 * SOCKET_TIMEOUT
@@ -96,19 +97,19 @@ def test_one_of_many_threads_tries(frozen: RedisServer) -> None:
 @pytest.mark.parametrize("answer", [None, ResponseError("x"), ConnectionError("refused"), OSError()])
 def test_only_timeouts_in_a_row_count(answer: Any) -> None:
     """Whatever tells at once, costs nobody anything: an answer, an error, a refused connection."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(3):
         for _ in range(MAX_TIMEOUTS - 1):
-            breaker.count(TimeoutError())
+            breaker.fail(TimeoutError())
         assert breaker.lets_pass()
         if answer is None:
-            breaker.timeouts = 0
+            breaker.succeed()
         else:
-            breaker.count(answer)
+            breaker.fail(answer)
     assert breaker.lets_pass()
     for _ in range(MAX_TIMEOUTS):
-        breaker.count(TimeoutError())
-        breaker.count(ConnectionError("No connection available."))  # of the pool: Redis was not asked
+        breaker.fail(TimeoutError())
+        breaker.fail(ConnectionError("No connection available."))  # of the pool: Redis was not asked
     assert not breaker.lets_pass()
 
 
@@ -116,6 +117,6 @@ def test_a_pipeline_tells_of_errors_and_of_wrong_types(store: RedisStore, client
     """A key of a wrong type reads as missing; anything else is an error, and never an answer."""
     client.lpush("SESSION:list", 1)
     client.set("SESSION:good", "{}", ex=50)
-    assert store.line.run_all([("GET", "SESSION:list"), ("GET", "SESSION:good")]) == [None, b"{}"]
-    with pytest.raises(StoreUnavailable, match="a pipeline failed with ResponseError"):
-        store.line.run_all([("GET", "SESSION:good"), ("EXPIRE", "SESSION:good", "soon")])
+    assert store.sender.run_all([("GET", "SESSION:list"), ("GET", "SESSION:good")]) == [None, b"{}"]
+    with pytest.raises(StoreUnavailable, match="EXPIRE failed with ResponseError"):
+        store.sender.run_all([("GET", "SESSION:good"), ("EXPIRE", "SESSION:good", "soon")])

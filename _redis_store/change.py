@@ -1,0 +1,138 @@
+"""What one request did to its session, as a value: `Change`. Pure; the store makes it atomic."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from _redis_store.record import MAX_DEPTH, Session, dump_record, load_record
+
+_MISSING = object()
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+def merge(
+    base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any], depth: int = MAX_DEPTH
+) -> Session:
+    """Return `theirs`, with what changed from `base` to `mine` on top: of two writers of different keys both win.
+
+    On the same key `mine` wins, except that dicts are merged key by key in their turn; a list is one value.
+    """
+    merged = dict(theirs)
+    for key in {**base, **mine}:
+        before, now, other = (session.get(key, _MISSING) for session in (base, mine, theirs))
+        if now is _MISSING:
+            merged.pop(key, None)
+        elif _same(before, now):
+            continue
+        elif depth and isinstance(now, dict) and isinstance(other, dict):
+            merged[key] = merge(before if isinstance(before, dict) else {}, now, other, depth - 1)
+        else:
+            merged[key] = now
+    return merged
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether both are equal as JSON: to Python, 1 == 1.0 == True."""
+    if type(one) is not type(other) or type(one) in _SCALARS:
+        return type(one) is type(other) and bool(one == other)
+    return one is other or dump_record({"": one}) == dump_record({"": other})
+
+
+def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return who is signed in, by the keys of the session that may say so.
+
+    A copy: a view may change a list in place.
+    """
+    # Not 0: it may be somebody's number.
+    owners = {
+        key: owner for key in keys if (owner := session.get(key)) is not None and owner is not False and owner != ""
+    }
+    return owners if all(type(owner) in _SCALARS for owner in owners.values()) else copy.deepcopy(owners)
+
+
+def is_empty(session: Mapping[str, Any]) -> bool:
+    """Return whether there is nothing to keep.
+
+    `permanent`, which many apps set for every visitor, says nothing alone.
+    """
+    return not session or (len(session) == 1 and "_permanent" in session)
+
+
+def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bool, regenerated: bool) -> str:
+    """Return what a request did, from the owners (by key) before and after it: login, logout, move or write.
+
+    All but a write give the session a new sid, unless it ends. After `clear()`, `regenerate()` is a login even of the
+    same owner.
+    """
+    if any(before.get(name) != owner for name, owner in after.items()) or (after and cleared and regenerated):
+        return "login"
+    if before and not after:
+        return "logout"
+    return "move" if regenerated or before != after else "write"
+
+
+class Change:
+    """What a request made of its session.
+
+    `record`: what was read, empty if there was nothing; `mine`: the session now. `cleared`: `clear` was called, so that
+    nothing of `mine` comes from what was read; `regenerated`: a new sid was asked for.
+    """
+
+    def __init__(
+        self,
+        record: bytes,
+        mine: Session,
+        owner_keys: tuple[str, ...],
+        before: dict[str, Any],
+        *,
+        cleared: bool,
+        regenerated: bool,
+    ) -> None:
+        self.record = record
+        self.mine = {} if is_empty(mine) else mine
+        self.before = before  #: who was signed in, by key
+        self.after = owners_of(mine, owner_keys)  #: who is
+        if not record:
+            self.kind = "first"
+        elif cleared and not self.mine:
+            self.kind = "logout"
+        else:
+            self.kind = classify(before, self.after, cleared=cleared, regenerated=regenerated)
+        #: Whether it replaces what others write meanwhile, instead of being merged with it.
+        self.afresh = cleared and self.kind in ("login", "logout")
+        #: Whether somebody signs out: then the session ends wherever it has gone meanwhile.
+        self.leaves = self.kind == "logout" or (self.kind == "login" and cleared)
+
+    @functools.cached_property
+    def base(self) -> Session:
+        """What was read."""
+        return load_record(self.record or None) or {}
+
+    @property
+    def changed(self) -> list[str]:
+        """The keys that this request changed."""
+        keys = {**self.base, **self.mine}
+        return [key for key in keys if not _same(self.base.get(key, _MISSING), self.mine.get(key, _MISSING))]
+
+    def apply(self, theirs: Session | None) -> Session | None:
+        """Return what is to be stored over `theirs`, what is there now. None: the session has ended, and stays ended.
+
+        An empty session ends. Over nothing, a first write is stored; and a login, of what this request wrote alone:
+        no list or dict that was there before.
+        """
+        if theirs is not None:
+            merged = self.mine if self.afresh else merge(self.base, self.mine, theirs)
+            return {} if is_empty(merged) else merged
+        if self.kind == "first" or (self.kind == "login" and self.leaves):
+            return self.mine
+        if self.kind != "login":
+            return None
+        own = {
+            key: self.mine[key]
+            for key in self.changed
+            if key in self.mine and (key not in self.base or not isinstance(self.mine[key], dict | list | tuple))
+        }
+        return {} if is_empty(own) else own

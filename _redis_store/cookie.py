@@ -1,0 +1,153 @@
+"""The sid, and the cookie that carries it. Pure: time and keys come with the settings.
+
+A sid says when its session began: eight hexadecimal digits of Unix time, a hyphen, 40 random digits (160 bits; OWASP's
+Session Management Cheat Sheet asks for 64). koa-session2's own sids are accepted, and do not say it.
+
+A signed cookie is ``<sid>.<p or b>.<time of signing>.<signature>``: "p" for a permanent session, "b" for one that
+ends with the browser. Time and signature are those of an itsdangerous
+``TimestampSigner``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import logging
+import math
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from itsdangerous.encoding import base64_decode, base64_encode, bytes_to_int, int_to_bytes, want_bytes
+from werkzeug.sansio.http import parse_cookie
+
+from _redis_store.settings import Settings
+
+log = logging.getLogger("redis_store")
+
+CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
+SALT = "redis-session"  # what the same key signed for another purpose is no session cookie
+
+#: Ours; koa-session2's ``getID(24)``; the ``uuid()`` of the store that we follow.
+SID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{40}|[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OURS = re.compile(r"([0-9a-f]{8})-[0-9a-f]{40}")
+
+#: Nothing that does not look exactly so reaches the signature check, much less Redis.
+_SIGNED = re.compile(rf"(({SID.pattern})\.([pb])\.([A-Za-z0-9_-]{{6,8}}))\.([A-Za-z0-9_-]{{43}})", re.ASCII)
+
+
+def new_sid(began: float | None = None) -> str:
+    """Return a sid that nobody can guess, of a session that began then (Unix time). None: now."""
+    return f"{int(time.time() if began is None else began):08x}-{secrets.token_hex(20)}"
+
+
+def began_at(sid: str) -> int | None:
+    """Return when the session began, or its owner signed in (Unix time).
+
+    None: the sid is koa's, and does not say it.
+    """
+    match = _OURS.fullmatch(sid)
+    return int(match[1], 16) if match else None
+
+
+def max_age_of(settings: Settings, sid: str, now: float) -> int:
+    """Return the seconds for EX and Max-Age: what is left within both limits."""
+    if settings.absolute_max_age == math.inf or (began := began_at(sid)) is None:
+        return settings.max_age
+    return max(1, int(min(settings.max_age, began + settings.absolute_max_age - now)))
+
+
+class Cookie(NamedTuple):
+    """What a cookie of ours says."""
+
+    sid: str
+    permanent: bool
+    signed_at: int  # Unix time; 0: it is not signed
+    signed: str = ""  # the part that the signature is of
+    signature: str = ""
+
+
+def read_all(settings: Settings, header: str, name: str) -> list[Cookie]:
+    """Return what the cookies of that name say, but for those that are not ours. Their signatures are not checked."""
+    values = _find_all(header, name)
+    if settings.keys is None:
+        return [Cookie(value, True, 0) for value in values if SID.fullmatch(value)]
+    return [
+        Cookie(match[2], match[3] == "p", bytes_to_int(base64_decode(match[4])), match[1], match[5])
+        for value in values
+        if (match := _SIGNED.fullmatch(value))
+    ]
+
+
+def _find_all(header: str, name: str) -> list[str]:
+    """Return the values of all cookies of that name, as ``request.cookies``, which takes longer.
+
+    It is called for every request, and a cookie of ours is never quoted, nor has spaces inside.
+    """
+    if '"' in header:
+        return parse_cookie(header).getlist(name)
+    pairs = (part.partition("=") for part in header.split(";") if name in part)
+    return [value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name]
+
+
+@functools.lru_cache(maxsize=8)  # to begin an HMAC costs more than to copy one
+def _begin_signatures(keys: tuple[str | bytes, ...]) -> list[hmac.HMAC]:
+    """Return an HMAC-SHA-256 for each key, the current one first, as itsdangerous' key derivation "hmac" makes them."""
+    derived = [hmac.digest(want_bytes(key), SALT.encode(), "sha256") for key in reversed(keys)]
+    return [hmac.new(key, digestmod="sha256") for key in derived]
+
+
+def _finish_signature(begun: hmac.HMAC, text: str) -> str:
+    signature = begun.copy()
+    signature.update(text.encode())
+    return base64_encode(signature.digest()).decode()
+
+
+def make(settings: Settings, sid: str, permanent: bool) -> str:
+    """Return the value of a cookie: sid, permanence and time, signed together. Unsigned: the sid."""
+    if settings.keys is None:
+        return sid
+    at = base64_encode(int_to_bytes(int(settings.clock()))).decode()
+    signed = f"{sid}.{'p' if permanent else 'b'}.{at}"
+    return f"{signed}.{_finish_signature(_begin_signatures(settings.keys)[0], signed)}"
+
+
+def choose(settings: Settings, cookies: Sequence[Cookie]) -> Cookie | None:
+    """Return the one that counts. None: none of them is good.
+
+    After SESSION_COOKIE_DOMAIN was set, a browser sends the old cookie of its session along, and the youngest counts.
+    Two different sids are two sessions, and nobody can tell which of them was planted from another host or path.
+    """
+    now = settings.clock()
+    good = [cookie for cookie in cookies if _is_good(settings, cookie, now)]
+    if len(good) < 2:
+        return good[0] if good else None
+    if len({cookie.sid for cookie in good}) > 1:
+        log.warning("a visitor has cookies of %d sessions; none counts", len(good))
+        return None
+    return max(good, key=lambda cookie: cookie.signed_at)
+
+
+def _is_good(settings: Settings, cookie: Cookie, now: float) -> bool:
+    """Return whether the cookie is of its time, and signed."""
+    if settings.absolute_max_age < math.inf:
+        began = began_at(cookie.sid)
+        if began is not None and now > began + settings.absolute_max_age:
+            return False
+    if settings.keys is None:
+        return True
+    if not -CLOCK_SKEW <= int(now) - cookie.signed_at <= settings.max_age:
+        return False
+    for begun in _begin_signatures(settings.keys):
+        # As text: of the several spellings of one signature in base64, only ours counts.
+        if hmac.compare_digest(_finish_signature(begun, cookie.signed), cookie.signature):
+            return True
+    return False
+
+
+def is_due(settings: Settings, signed_at: int) -> bool:
+    """Return whether a cookie is old enough for a refresh; one that is not signed does not tell, and always is."""
+    after = settings.refresh_after
+    return settings.refreshes and (after == 0 or int(settings.clock()) - signed_at > after)

@@ -1,0 +1,142 @@
+"""The sessions of an owner: which they are, and how they all end.
+
+An owner's index is a sorted set of sids under ``OWNER:SESSION:<owner>``. A score is the time (Unix) until which the
+session may live. What is past it is removed whenever a sid is added, and the whole set expires with its last score.
+Whether a session lives, its record alone tells.
+
+A sid is added before its record is written, and removed after the record is gone: a crash in between leaves a name
+without a session, never a session without a name. Where a login and a revoke meet: the one adds the sid, writes the
+record, and looks whether the sid is still there. The other one marks the sid, deletes the record, and removes the
+sid. The later of them sees what the other one did. No step needs two keys, so a Redis Cluster will do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from _redis_store.sender import Command, StoreUnavailable
+from _redis_store.store import RedisStore
+from _redis_store.trail import BATCH, batches, end_all
+
+log = logging.getLogger("redis_store")
+
+GRACE = 60  # seconds: clocks may differ so much, and a login take so long between index and record
+MARK = 0  # the score of a sid that is being revoked
+
+# One step, so that no index is ever without a TTL. In seconds from now: Redis may have another clock. It removes a
+# bounded number of what is past its score. It returns how many are too many, as far as one sign-in ends them, and so
+# many sids and two more, the first to end first: the one that begins, and the one whose place it takes, may be in it.
+_ADD = f"""
+redis.call('ZADD', KEYS[1], ARGV[5], ARGV[1], ARGV[2])
+local past = redis.call('ZRANGEBYSCORE', KEYS[1], '({MARK}', ARGV[3], 'LIMIT', 0, 100)
+if #past > 0 then redis.call('ZREM', KEYS[1], unpack(past)) end
+local last = math.max(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2], ARGV[1])
+redis.call('EXPIRE', KEYS[1], math.ceil(last - ARGV[3]) + {GRACE})
+local over = math.min(redis.call('ZCARD', KEYS[1]) - ARGV[4], 100)
+if over > 0 then return {{over, redis.call('ZRANGE', KEYS[1], 0, over + 1)}} end
+return {{0, {{}}}}
+"""
+
+
+def names(owners: Iterable[Any]) -> set[str]:
+    """Return owners as text, since Flask-Login and URLs turn a number into text as well."""
+    return {str(owner) for owner in owners}
+
+
+def decode(sid: bytes) -> str:
+    """Return a sid as text. What an index holds may be no sid, nor text: its bytes are kept, to be removed."""
+    return sid.decode(errors="surrogateescape")
+
+
+def _encode(sid: str) -> bytes:
+    return sid.encode(errors="surrogateescape")
+
+
+class OwnerIndex:
+    """The indexes of a store, one for each owner. Every method that asks Redis raises `StoreUnavailable`."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._prefix = f"OWNER:{store.prefix}"
+
+    def key(self, owner: str) -> bytes:
+        """Return the name of the index's key. Bytes: JSON can keep lone surrogates, and so a name may have some."""
+        return (self._prefix + owner).encode(errors="surrogatepass")
+
+    # The commands, to be sent together with others.
+
+    def adding(
+        self, owners: Iterable[str], sid: str, now: float, max_age: float, most: int | None = None, *, new: bool = False
+    ) -> list[Command]:
+        """Return the commands that add a session which may live `max_age` seconds, or change until when it may.
+
+        One that is `new` may be added twice, when its record is written in a second try: if a revoke has marked it
+        between the two, it stays marked.
+        Each answers with how many sessions its owner has beyond `most`, and which of all would end first.
+        """
+        values = (round(now + max_age, 3), sid, round(now, 3), most or 2**53, "NX" if new else "CH")
+        return [("EVAL", _ADD, 1, self.key(owner), *values) for owner in owners]
+
+    def looking(self, owners: Iterable[str], sid: str) -> list[Command]:
+        """Return the commands that tell `is_listed` whether a session is still there."""
+        return [("ZSCORE", self.key(owner), sid) for owner in owners]
+
+    def removing(self, owners: Iterable[str], *sids: str) -> list[Command]:
+        """Return the commands that remove sessions which have ended."""
+        return [("ZREM", self.key(owner), *map(_encode, batch)) for owner in owners for batch in batches(sids)]
+
+    @staticmethod
+    def is_listed(scores: Iterable[Any]) -> bool:
+        """Return whether nobody revoked the session since it was added."""
+        return all(score is not None and float(score) != MARK for score in scores)
+
+    # What is sent by itself.
+
+    def add(self, owners: Iterable[str], sid: str, now: float, max_age: float) -> None:
+        """Add a session which may live `max_age` seconds."""
+        self._store.sender.run_all(self.adding(owners, sid, now, max_age))
+
+    def lists(self, owners: Iterable[str], sid: str) -> bool:
+        """Return whether nobody revoked the session since it was added."""
+        return self.is_listed(self._store.sender.run_all(self.looking(owners, sid)))
+
+    def remove(self, owners: Iterable[str], *sids: str) -> None:
+        """Remove sessions that have ended.
+
+        Log a failure: the index tidies itself, and what counts is that they ended.
+        """
+        try:
+            self._store.sender.run_all(self.removing(owners, *sids))
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+
+    def sids(self, owner: str, first: int, last: int) -> dict[str, float]:
+        """Return sid -> score of what is at these places, the first to end first; ended or not. ZRANGE."""
+        pairs = self._store.sender.run("ZRANGE", self.key(owner), first, last, "WITHSCORES", withscores=True)
+        return {decode(sid): float(score) for sid, score in pairs or ()}
+
+    def revoke(self, owner: str, keep: str | None = None) -> int:
+        """End the sessions of an owner, but not that of `keep`.
+
+        Return how many there were. A batch that is done stays so.
+        """
+        ended = kept = 0
+        while sids := self.sids(owner, kept, kept + BATCH - 1):
+            kept += keep in sids
+            ended += self.end(owner, [sid for sid in sids if sid != keep])
+            if len(sids) < BATCH:
+                break
+        return ended
+
+    def end(self, owner: str, sids: Sequence[str]) -> int:
+        """End these sessions of an owner; return how many there were to end."""
+        ended = 0
+        for batch in batches(sids):
+            marks = [word for sid in batch for word in (MARK, _encode(sid))]
+            self._store.sender.run("ZADD", self.key(owner), "XX", *marks)
+            ended += end_all(self._store, [sid for sid in batch if sid.isprintable()])
+            for command in self.removing([owner], *batch):
+                self._store.sender.run(*command)
+        return ended

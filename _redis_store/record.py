@@ -1,0 +1,179 @@
+"""A session as JSON bytes, and back: `dump_record` and `load_record`. Pure.
+
+The bytes are those of JavaScript's ``JSON.stringify``: compact, UTF-8. Types that JSON lacks are marked with Flask's
+own tags, as in its cookie sessions: a tuple becomes ``{" t": [...]}``.
+
+msgspec is fast, and changes some types silently (a tuple, a set, bytes). No list of them is needed: a record is good
+when it decodes to what was encoded. What is not, or is refused by msgspec, goes the slow way, which also finds what
+to name in the error. So does every subclass: one of dict may show other items than those that C code, msgspec's and
+that of ``==``, finds in it (Werkzeug's MultiDict).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import marshal
+import math
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import msgspec
+from flask.json.tag import TaggedJSONSerializer
+
+log = logging.getLogger("redis_store")
+
+Session = dict[str, Any]
+
+MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
+TAGS = TaggedJSONSerializer()  # Flask's own, for the types that its cookie sessions keep
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"[]", b"{}")  # of brackets: what is inside the other counts, not which
+TAG = b'{" '  # how each tagged value begins; inside a text the quote would be escaped
+
+
+#: What koa writes in other words than we do: numbers from 1e21, numbers below 1e-5, half a surrogate pair in a text.
+_KOAS_WORDS = (b"e+", b"0.00000", b"\\u")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _finite(digits: str) -> float:
+    if math.isfinite(number := float(digits)):
+        return number
+    raise ValueError(f"{digits} is not JSON")
+
+
+# Python's own json keeps what msgspec refuses: half a surrogate pair, in a text. Escaped, so the bytes are still UTF-8.
+_encode_slowly = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode_slowly = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
+
+
+def dump_record(session: Mapping[str, Any]) -> bytes:
+    """Return the JSON bytes that are kept in Redis.
+
+    TypeError, naming key and type, for what neither JSON nor Flask's tags can keep: a set, NaN, a dict whose keys are
+    not strings, a list inside itself, more than MAX_DEPTH of them inside each other. As with Flask, a datetime comes
+    back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a tuple.
+    """
+    try:
+        record = _encode(session)
+        if TAG not in record and _load(record) == session:
+            marshal.dumps(session)  # type: ignore[arg-type]  # ValueError: it has a subclass; nothing tells so fast
+            return record
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        pass  # the slow way says what is wrong, if anything is
+    return b"{%s}" % b",".join(_dump_member(key, value) for key, value in session.items())
+
+
+def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
+    """Return whether `record` is, byte for byte, the JSON of the session: then nothing in it has changed.
+
+    It is quick, and may be False for a record with tags, or in koa's spelling, that says the same.
+    """
+    try:
+        return _encode(session) == record
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        return False
+
+
+def _dump_member(key: Any, value: Any) -> bytes:
+    """Return one key and its value. TypeError: they would not come back."""
+    try:
+        member = {key: _tag(value)}
+        record = _dump(member)
+        if _load(record) != member:
+            _encode_slowly(member)  # raises, and says what it is, if JSON does not know it
+            raise TypeError("it would come back changed (a key has to be a string)")
+        return record[1:-1]
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        kind = type(value).__name__
+        raise TypeError(f"session[{key!r}], of type {kind}, does not survive JSON: {error}") from None
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return _encode(value)
+    except (TypeError, UnicodeEncodeError):  # a subclass of str; half a surrogate pair
+        return _encode_slowly(value).encode()
+
+
+def _load(record: bytes) -> Session:
+    """Return the dict that `record` holds, its tags as they are. ValueError or RecursionError: it holds none."""
+    try:
+        session: Session = _decode(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        session = _decode_slowly(record.decode())
+    if type(session) is not dict or _is_deep(session, record):
+        raise ValueError(f"a {type(session).__name__}, or nested too deep")
+    return session
+
+
+def _is_deep(session: Session, record: bytes) -> bool:
+    """Return whether more than MAX_DEPTH dicts and lists are inside each other.
+
+    Looks at the brackets of the record, which takes a tenth of the time that looking at the session does, and takes the
+    innermost pairs away. Brackets inside texts may hide some of the depth; Python's own limit holds then.
+    """
+    if (
+        len(record) < 4096 and record.count(b"{") + record.count(b"[") <= MAX_DEPTH
+    ):  # a short one: too few to be too deep
+        return False
+    brackets = record.translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not (rest := brackets.replace(b"{}", b"")):
+            return False
+        if len(rest) == len(brackets):  # brackets inside texts, which pair with none
+            break
+        brackets = rest
+    level: list[Any] = [session]
+    for _ in range(MAX_DEPTH):
+        items = chain.from_iterable(one.values() if type(one) is dict else one for one in level)
+        if not (level := [item for item in items if type(item) is dict or type(item) is list]):
+            return False
+    return True
+
+
+def is_plain(record: bytes) -> bool:
+    """Return whether koa and we would write this session in the same words."""
+    return not any(word in record for word in _KOAS_WORDS)
+
+
+def _tag(value: Any) -> Any:
+    """Return `value` in JSON's own types, with Flask's tags for the others."""
+    if isinstance(value, dict):
+        tagged = {key: _tag(item) for key, item in value.items()}
+        if len(tagged) == 1 and (key := next(iter(tagged))) in TAGS.tags:  # looks like a tag, is none: Flask marks it
+            return {" di": {f"{key}__": tagged[key]}}
+        return tagged
+    if isinstance(value, list | tuple):
+        items = [_tag(item) for item in value]
+        return items if isinstance(value, list) else {" t": items}
+    return TAGS.tag(value)
+
+
+def _untag(value: Any) -> Any:
+    if isinstance(value, dict):
+        return TAGS.untag({key: _untag(item) for key, item in value.items()})
+    return [_untag(item) for item in value] if isinstance(value, list) else value
+
+
+def load_record(record: bytes | None) -> Session | None:
+    """Return what `dump_record` made into `record`.
+
+    None for None, and, with one line in the log, for a malformed one.
+    """
+    if record is None:
+        return None
+    try:
+        session = _load(record)
+        if TAG in record:
+            session = {key: _untag(value) for key, value in session.items()}
+            dump_record(session)  # what could be read and not be written would fail the request that reads it
+        return session
+    except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
+        # Not the message: it may quote what is stored.
+        log.warning("a malformed record counts as missing: %s", type(error).__name__)
+    return None

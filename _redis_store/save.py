@@ -1,0 +1,95 @@
+"""What becomes of a session when its request ends: `save`."""
+
+from __future__ import annotations
+
+import logging
+
+from _redis_store.change import is_empty
+from _redis_store.cookie import max_age_of
+from _redis_store.owners import OwnerIndex, names
+from _redis_store.record import dump_record, is_plain, is_record_of, load_record
+from _redis_store.sender import StoreUnavailable
+from _redis_store.session import RedisSession
+from _redis_store.trail import end_moved
+from _redis_store.write import Write
+
+log = logging.getLogger("redis_store")
+
+
+def save(session: RedisSession, status: int) -> str | None:
+    """Store what a request did to its session. Return the sid that the browser is to hold from now on.
+
+    Empty: no cookie. None: what it holds already; it may be a newer one. `status` is that of the answer.
+
+    StoreUnavailable: a change could not be stored, or the answer was made without the session. TypeError, ValueError:
+    the session holds what JSON cannot keep, or too much of it; nothing was written.
+    """
+    if not session.loaded:
+        if not session.is_due():
+            return None
+        session.load()
+    if session.failure is None:
+        return _save(session)
+    if _is_missed(session, status):
+        raise session.failure
+    return None
+
+
+def _is_missed(session: RedisSession, status: int) -> bool:
+    """Return whether an answer that was made without its session, in an outage, has to become a 503.
+
+    An error page other than 401, 403 and 500 does not; nor an answer by code that was told of the outage. Unless the
+    session was changed, or asked for again.
+    """
+    if not session.accessed:
+        return False
+    return session.modified or status == 500 or (session.hidden and (status < 400 or status in (401, 403)))
+
+
+def _save(session: RedisSession) -> str | None:
+    """Return what `save` does, for a session that could be read."""
+    mine = dict(session)
+    if is_empty(mine) and (session.cleared or not session.record):
+        return _end(session) if session.cleared else None
+    same = not session.modified and is_record_of(mine, session.record)
+    record = session.record if same else dump_record(mine)
+    if session.regenerated or not session.record or _is_change(session, record):
+        return Write(session, mine).run(b"{}" if is_empty(mine) else record)
+    # One that ends with the browser, too, when a key was set: Flask then sends its cookie.
+    if session.touched or ((session.permanent or session.modified) and session.is_due()):
+        return _refresh(session)
+    return None
+
+
+def _is_change(session: RedisSession, record: bytes) -> bool:
+    """Return whether `record` says something else than what was read, which koa may have spelled differently."""
+    if record == session.record:
+        return False
+    if session.modified and is_plain(session.record):  # a key was set: the usual case
+        return True
+    return record != dump_record(load_record(session.record) or {})
+
+
+def _end(session: RedisSession) -> str | None:
+    """End the session, here or where it has moved to meanwhile."""
+    sender, ended = session.store.sender, 0
+    if session.record:
+        removing = OwnerIndex(session.store).removing(names(session.before.values()), session.sid)
+        ended, *_ = sender.run_all([("DEL", session.store.key(session.sid)), *removing], again=True)
+    session.record, session.before = b"", {}
+    return "" if ended or (session.sid and end_moved(session.store, session.sid)) else None
+
+
+def _refresh(session: RedisSession) -> str | None:
+    """Keep the session alive, and listed."""
+    store, settings, now = session.store, session.settings, session.settings.clock()
+    index, owners = OwnerIndex(store), names(session.before.values())
+    session.max_age = max_age_of(settings, session.sid, now)
+    adding = index.adding(owners, session.sid, now, settings.listed_for)
+    try:
+        if store.sender.run_all([*adding, ("EXPIRE", store.key(session.sid), session.max_age)], again=True)[-1]:
+            return session.sid
+        index.remove(owners, session.sid)
+    except StoreUnavailable as error:  # nothing is lost: the next request tries again
+        log.warning("%s", error)
+    return None

@@ -1,0 +1,168 @@
+"""What ``flask.session`` is during a request: Flask's own session, whose record is read when the app asks for it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import Any
+
+from flask.sessions import SecureCookieSession
+
+from _redis_store.change import owners_of
+from _redis_store.cookie import Cookie, began_at, choose, is_due, read_all
+from _redis_store.outage import SessionUnavailable
+from _redis_store.record import load_record
+from _redis_store.sender import StoreUnavailable
+from _redis_store.settings import Settings
+from _redis_store.store import RedisStore
+
+log = logging.getLogger("redis_store")
+
+#: The key in a WSGI environ by which a request says that it keeps no session alive.
+SKIP_REFRESH = "redis_store.skip_refresh"
+
+
+class RedisSession(SecureCookieSession):
+    """Flask's session, read from Redis when the app first asks for it.
+
+    Flask says when that is: its request context sets `accessed` whenever it hands the session out. So the object
+    itself is a plain dict, to everything that looks into it.
+    """
+
+    sid = ""  #: empty: the visitor has no session
+    loaded = False  #: whether the request used its session
+    record = b""  #: what was in Redis; empty: nothing, or nothing usable
+    signed_at = 0  #: when the cookie was signed (Unix time); 0: it is not
+    failure: StoreUnavailable | None = None  #: why it could not be read
+    hidden = False  #: whether the session then looked empty to somebody, instead of raising
+    regenerated = False  #: whether it gets a new sid at the end of the request
+    cleared = False  #: whether `clear` was called: nothing in it comes from the record
+    max_age = 0  #: seconds, when cookie and TTL are set
+    saved = False  #: whether the response is decided
+    on_update = staticmethod(
+        lambda self: setattr(self, "_changed", True)
+    )  # as Flask's, without a closure for each request
+
+    _store: RedisStore | None = None
+    _accessed = _changed = _touched = _reading = False
+
+    def __init__(self, settings: Settings, environ: dict[str, Any], name: str, origin: RedisStore) -> None:
+        # Not super().__init__(), which would only set on_update again.
+        self.settings = settings
+        self._environ, self._name = environ, name  # where the cookies are, which are looked at when they are needed
+        self.origin = origin  #: the process's store
+        self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
+        self._lock = threading.RLock()
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the app asked for the session."""
+        return self._accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        self._accessed = value
+        if not self.loaded or self.failure is not None:
+            self.load()
+
+    @property
+    def modified(self) -> bool:
+        """Whether a key was set or deleted. Set by hand, it keeps the session alive, as a change does."""
+        return self._changed or self._touched
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._touched = bool(value)
+
+    @property
+    def touched(self) -> bool:
+        """Whether `modified` was set by hand."""
+        return self._touched
+
+    @property
+    def store(self) -> RedisStore:
+        """The store, as far as this request may wait for it."""
+        if self._store is None:
+            self._store = self.origin.within(self.settings.max_wait)
+        return self._store
+
+    @property
+    def began(self) -> int | None:
+        """When it began, or its owner signed in (Unix time). None: there is none, or koa began it."""
+        return began_at(self.sid)
+
+    def is_due(self) -> bool:
+        """Return whether it is time for a refresh.
+
+        Before the session is loaded: going by what a cookie says, unchecked.
+        """
+        if self.loaded:
+            return bool(self.record) and is_due(self.settings, self.signed_at)
+        if "HTTP_COOKIE" not in self._environ or SKIP_REFRESH in self._environ:
+            return False
+        return any(cookie.permanent and is_due(self.settings, cookie.signed_at) for cookie in self._read_cookies())
+
+    def _read_cookies(self) -> list[Cookie]:
+        return read_all(self.settings, self._environ.get("HTTP_COOKIE", ""), self._name)
+
+    def load(self) -> None:
+        """Read the record, once. SessionUnavailable, once: Redis is away.
+
+        From then on, and wherever Flask is answering another error already, the session just looks empty: an error
+        page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
+        """
+        with self._lock:  # a request may use threads, and what logs a problem while reading may look at the session
+            first = not self.loaded and not self._reading
+            if first:
+                self._reading = True
+                try:
+                    self._read()
+                    self.loaded = True
+                finally:
+                    self._reading = False
+        if self.failure is not None:
+            if first and not self.saved and sys.exception() is self._outer_error:
+                raise SessionUnavailable
+            self.hidden = True
+
+    def _read(self) -> None:
+        self.before: dict[str, Any] = {}  # who was signed in
+        if (cookie := choose(self.settings, self._read_cookies())) is None:
+            return
+        self.sid, self.signed_at = cookie.sid, cookie.signed_at
+        try:
+            record = self.store.read(self.sid)
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+            self.failure = error
+            return
+        session = load_record(record)
+        if record is not None and session is not None:
+            self.record, self.before = record, owners_of(session, self.settings.owner_keys)
+            dict.update(self, session)  # not self.update: nothing is modified yet
+
+    def clear(self) -> None:
+        """Forget everything. A session that is still empty when the request ends is ended: this is the logout."""
+        super().clear()
+        self.cleared = True
+
+    def regenerate(self) -> None:
+        """Give the session a new sid when the request ends, as a change of the owner does by itself."""
+        self.regenerated = True
+
+    def ttl(self) -> int | None:
+        """Return the seconds until the record in Redis expires. None: there is none. StoreUnavailable."""
+        return self.store.ttl(self.sid) if self.record else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # a copy of it is a dict, and has no part in what becomes of the session
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser; what ``SESSION_PERMANENT`` says, until it is set."""
+        return bool(self.get("_permanent", self.settings.permanent))
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self["_permanent"] = bool(value)

@@ -1,0 +1,138 @@
+"""The settings: what each may be, and one snapshot of them for a request.
+
+They are keys of ``app.config``, Flask's own and ours. A snapshot is made, and checked, when one of them has changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from operator import itemgetter
+from typing import Any
+
+from flask import Flask
+
+from _redis_store.connection import SOCKET_TIMEOUT
+
+
+def _are(values: Any, kind: Any) -> bool:
+    return isinstance(values, list | tuple) and all(value and isinstance(value, kind) for value in values)
+
+
+def _seconds(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _is_lifetime(value: Any) -> bool:
+    return type(_seconds(value)) in (int, float) and 1 <= _seconds(value) < 2**31
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_no_text(value: Any) -> bool:
+    return not isinstance(value, str)  # "False" would be true
+
+
+#: What `read` checks: default (None: that is Flask's), what is accepted, in words.
+SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "SESSION_USE_SIGNER": (True, _is_bool, "True or False"),
+    "SESSION_PERMANENT": (True, _is_bool, "True or False"),
+    "SESSION_REFRESH_AFTER": (300, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
+    "SESSION_ABSOLUTE_LIFETIME": (None, lambda value: value is None or _is_lifetime(value), "a lifetime, or None"),
+    "SESSION_MAX_PER_OWNER": (
+        100,
+        lambda value: value is None or _is_count(value),
+        "a whole number, 1 or more, or None",
+    ),
+    "SESSION_MAX_WAIT": (1, lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT, "0.25 s or more"),
+    "SESSION_MAX_BYTES": (2**20, _is_count, "a whole number of bytes"),
+    "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
+    "SESSION_COOKIE_SECURE": (None, _is_no_text, "True or False"),
+    "SESSION_COOKIE_HTTPONLY": (None, _is_no_text, "True or False"),
+    "SESSION_COOKIE_PARTITIONED": (None, _is_no_text, "True or False"),
+    "SESSION_REFRESH_EACH_REQUEST": (None, _is_no_text, "True or False"),
+    "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
+    "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a lifetime: a timedelta or seconds, 1 s to 68 years"),
+    # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
+    "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
+    "SECRET_KEY": (None, lambda value: True, "a key"),
+}
+_values = itemgetter(*SETTINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings as one request sees them."""
+
+    clock: Callable[[], float]  #: Unix time, in seconds
+    keys: tuple[str | bytes, ...] | None  #: that sign cookies, the current one last; None: the cookie is the raw sid
+    permanent: bool  #: whether a session outlives the browser, unless it says otherwise
+    refreshes: bool  #: whether use keeps a session alive
+    refresh_after: int  #: seconds, the age of a cookie from which a refresh is due
+    max_age: int  #: seconds, the idle limit: the most that EX and Max-Age can be
+    absolute_max_age: float  #: seconds from the beginning of a session; infinite without a limit
+    max_per_owner: int | None
+    max_wait: float  #: seconds that one request may wait for Redis, in all
+    max_bytes: int
+    owner_keys: tuple[str, ...]  #: the keys of a session that say who is signed in
+
+    @property
+    def listed_for(self) -> int:
+        """Seconds for which an owner's index knows a session: a write tells it only once in `refresh_after`."""
+        return self.max_age + self.refresh_after
+
+
+def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
+    """Return the app's settings of this moment. None: it has no SECRET_KEY, and so no sessions.
+
+    ValueError: one is wrong. The message has key, value and what was expected, and shows no secret.
+    """
+    known = app.extensions.get("redis_session")
+    if known is not None:
+        seen, settings = known
+        if seen == (_freeze(_values(app.config)), clock):
+            return settings  # type: ignore[no-any-return]
+    settings = _check(app, clock)
+    app.extensions["redis_session"] = (_freeze(_values(app.config)), clock), settings
+    return settings
+
+
+def _freeze(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values so that a change inside a list is seen."""
+    return tuple([tuple(value) if type(value) is list else value for value in values])
+
+
+def _check(app: Flask, clock: Callable[[], float]) -> Settings | None:
+    """Fill in defaults, and make a snapshot. ValueError: a setting is wrong."""
+    config = app.config
+    for name, (default, accepts, expected) in SETTINGS.items():
+        value = config.setdefault(name, default)
+        if not accepts(value):
+            shown = "not shown" if "SECRET" in name else repr(value)
+            raise ValueError(f"{name} is {shown}; expected {expected}")
+    if config["SESSION_USE_SIGNER"] and not app.secret_key:
+        return None
+    keys = (*(config["SECRET_KEY_FALLBACKS"] or ()), app.secret_key)
+    max_age = int(app.permanent_session_lifetime.total_seconds())
+    limit, after = config["SESSION_ABSOLUTE_LIFETIME"], config["SESSION_REFRESH_AFTER"]
+    return Settings(
+        clock=clock,
+        keys=keys if config["SESSION_USE_SIGNER"] else None,
+        permanent=config["SESSION_PERMANENT"],
+        refreshes=bool(config["SESSION_REFRESH_EACH_REQUEST"]),
+        refresh_after=after if after < max_age else max_age // 2,  # or it would never be due in time
+        max_age=max_age,
+        absolute_max_age=math.inf if limit is None else float(_seconds(limit)),
+        max_per_owner=config["SESSION_MAX_PER_OWNER"],
+        max_wait=config["SESSION_MAX_WAIT"],
+        max_bytes=config["SESSION_MAX_BYTES"],
+        owner_keys=tuple(config["SESSION_OWNER_KEYS"]),
+    )

@@ -1,0 +1,52 @@
+"""Ending sessions by their sid, wherever they have gone.
+
+A logout, or a revoke, that comes upon a sid which `regenerate` has just replaced ends the session where it went: for
+ten minutes the trail of the old sid, the key ``MOVED:{SESSION:<old sid>}``, holds the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from _redis_store.cookie import SID
+from _redis_store.store import RedisStore
+
+BATCH = 500  # sids that one round trip may be about
+
+
+def end_moved(store: RedisStore, sid: str) -> bool:
+    """Return whether there was a session to end where the trail of `sid` leads, however long it is.
+
+    GET; then DEL and GET.
+    """
+    to, seen = _read(store.sender.run("GET", store.trail_key(sid), again=True)), {sid}
+    while to and to not in seen:
+        seen.add(to)
+        ended, trail = store.sender.run_all([("DEL", store.key(to)), ("GET", store.trail_key(to))], again=True)
+        if ended:
+            return True
+        to = _read(trail)
+    return False
+
+
+def _read(trail: bytes | None) -> str:
+    """Return the sid that a trail holds; nothing, if it holds none."""
+    sid = (trail or b"").decode(errors="replace")
+    return sid if SID.fullmatch(sid) else ""
+
+
+def end_all(store: RedisStore, sids: Sequence[str]) -> int:
+    """End these sessions, here or where they have moved to; return how many there were to end. DEL and GET of each."""
+    ended = 0
+    for batch in batches(sids):
+        commands = [command for sid in batch for command in (("DEL", store.key(sid)), ("GET", store.trail_key(sid)))]
+        answers = iter(store.sender.run_all(commands, again=True, ordered=False))
+        for sid, there, trail in zip(batch, answers, answers, strict=True):
+            ended += bool(there) or (trail is not None and end_moved(store, sid))
+    return ended
+
+
+def batches(sids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the sids in parts of at most BATCH."""
+    for start in range(0, len(sids), BATCH):
+        yield sids[start : start + BATCH]

@@ -1,0 +1,166 @@
+"""One change on its way into Redis: `Write`.
+
+Where two requests meet: each reads the record, and writes only over what it read. Who comes second reads again, and
+`Change` says what is to be stored now; or that the session has ended, and stays ended.
+
+A session that gets a new sid and has an owner is *listed*, *written* and *looked up*, in this order: see owners.py.
+With one server the three go out in one round trip.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from _redis_store.change import Change, owners_of
+from _redis_store.cookie import began_at, max_age_of, new_sid
+from _redis_store.owners import OwnerIndex, decode, names
+from _redis_store.record import Session, dump_record, load_record
+from _redis_store.sender import Command, CrossSlot, StoreUnavailable
+from _redis_store.session import RedisSession
+from _redis_store.store import MAX_TRIES, lost_all_rounds, pause
+from _redis_store.trail import end_moved
+
+log = logging.getLogger("redis_store")
+
+
+class Write:
+    """One change on its way into Redis."""
+
+    def __init__(self, session: RedisSession, mine: Session) -> None:
+        self.session, self.store, self.settings = session, session.store, session.settings
+        self.index = OwnerIndex(self.store)
+        self.now = self.settings.clock()
+        self.change = Change(
+            session.record,
+            mine,
+            self.settings.owner_keys,
+            session.before,
+            cleared=session.cleared,
+            regenerated=session.regenerated,
+        )
+        self.sid = session.sid
+        # A new sid for the same login says when that was; what begins, says so.
+        began = began_at(self.sid) if self.change.kind in ("move", "logout") else None
+        self.to = self.sid if self.change.kind == "write" else new_sid(self.now if began is None else began)
+
+    def run(self, record: bytes) -> str | None:
+        """Write until nobody else was first; return what `save` does."""
+        seen, content = self.session.record, self.change.mine
+        if not seen and self.session.cleared and self.sid:  # who was signed in, under a sid just replaced, no longer is
+            end_moved(self.store, self.sid)
+        for _ in range(MAX_TRIES):
+            self._check_size(record)
+            if self._put(seen, content, record):
+                return self._settle(content, record)
+            pause()
+            seen = self.store.read(self.sid) or b""
+            theirs = load_record(seen or None)
+            applied = self.change.apply(theirs)
+            if theirs is None:
+                seen, ended = b"", self.change.leaves and end_moved(self.store, self.sid)
+                if not applied:
+                    return self._drop(ended)
+            content = applied or {}
+            record = dump_record(content)
+        raise lost_all_rounds()
+
+    def _check_size(self, record: bytes) -> None:
+        limit, before = self.settings.max_bytes, self.session.record
+        if len(record) > limit and (
+            not before or len(record) > len(dump_record(self.change.base))
+        ):  # it may always shrink
+            raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
+
+    def _put(self, seen: bytes, content: Session, record: bytes) -> bool:
+        """Return whether `record` took the place of `seen`; if it has an owner: listed, written, and looked up."""
+        owners, sender = names(owners_of(content, self.settings.owner_keys).values()), self.store.sender
+        self.session.max_age = max_age_of(self.settings, self.to, self.now)
+        is_new = self.to != self.sid
+        listing = self.index.adding(
+            owners, self.to, self.now, self.settings.listed_for, self.settings.max_per_owner, new=is_new
+        )
+        if not (is_new or self._lists_again()):
+            listing = []
+        looking = self.index.looking(owners, self.to) if is_new else []
+        writing = self._writing(seen, record)
+        try:
+            again = bool(seen) and is_new and not sender.clustered  # a script that knows its own record again
+            answers = sender.run_all([*listing, *writing, *looking], again=again)
+        except CrossSlot:  # a Cluster behind one address: from now on one command after the other
+            return self._put(seen, content, record)
+        except StoreUnavailable:
+            if listing and is_new:
+                self._undo()
+            raise
+        written = answers[len(listing) + len(writing) - 1] or not seen  # a client may repeat SET NX by itself
+        if is_new and seen and sender.clustered and not written:
+            self._undo()
+        if written and looking and not self.index.is_listed(answers[-len(looking) :]):
+            self._undo()
+            raise StoreUnavailable("a session was revoked while it began, or its owner's index was lost")
+        if written and is_new:
+            self._trim(dict(zip(owners, answers, strict=False)))
+        return bool(written)
+
+    def _writing(self, seen: bytes, record: bytes) -> list[Command]:
+        max_age = self.session.max_age
+        if not seen:
+            return [self.store.adding(self.to, record, max_age)]
+        if self.to == self.sid and record != b"{}":
+            return [self.store.swapping(self.sid, seen, record, max_age)]
+        indexes = [self.index.key(owner) for owner in names(self.change.before.values())]
+        trail = self.change.kind == "move"
+        return self.store.moving(self.sid, self.to, seen, record, max_age, trail=trail, indexes=indexes)
+
+    def _lists_again(self) -> bool:
+        """Return whether a write in place is the first of this SESSION_REFRESH_AFTER.
+
+        It keeps the session alive as well.
+        """
+        span = max(1, self.settings.refresh_after)
+        return self.session.signed_at // span != int(self.now) // span
+
+    def _undo(self) -> None:
+        """Destroy a record that nobody has the cookie of."""
+        try:
+            self.store.destroy(self.to)
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+
+    def _trim(self, too_many: dict[str, Any]) -> None:
+        """End the sessions that are more than SESSION_MAX_PER_OWNER. The next sign-in does, if this one cannot."""
+        for owner, (over, sids) in too_many.items():
+            if over <= 0:
+                continue
+            others = [sid for each in sids if (sid := decode(each)) not in (self.to, self.sid)]
+            was_counted = owner in names(self.change.before.values())  # under the old sid, too
+            try:
+                self.index.end(owner, others[: over - was_counted])
+            except StoreUnavailable as error:
+                log.warning("%s", error)
+
+    def _settle(self, content: Session, record: bytes) -> str:
+        """Let the session be what is stored now: it may be saved again."""
+        session = self.session
+        gone = self.to != self.sid or not content
+        if gone and self.store.sender.clustered:
+            self.index.remove(names(self.change.before.values()), self.sid)
+        if content is not self.change.mine:
+            dict.clear(session)
+            dict.update(session, content)
+        session.sid, session.record = self.to, record if content else b""
+        session.before = owners_of(content, self.settings.owner_keys)
+        session.regenerated = False
+        return session.sid if content else ""
+
+    def _drop(self, ended: bool) -> str | None:
+        """The session ended meanwhile, and stays ended, however often it is saved: its record is not forgotten."""
+        if self.to != self.sid:
+            self.index.remove(names(self.change.after.values()), self.to)  # it was listed before it was to be written
+        if ended:
+            return ""
+        # %r: no control character gets through, if names of keys come from visitors.
+        changed = sorted(self.change.changed)
+        log.warning("a session ended while a request changed it; the changes are dropped: %.1000r", changed)
+        return None
