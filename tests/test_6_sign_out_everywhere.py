@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from turns import Turns, orders
 
 from _redis_store.sender import MAX_TIMEOUTS
-from redis_store import OwnerIndex, RedisSessionInterface, SessionInfo, StoreUnavailable
+from redis_store import OwnerIndex, RedisSessionInterface, RedisStore, SessionInfo, StoreUnavailable
 
 IDLE = 31 * 24 * 3600  # Flask's default, in seconds
 REFRESH = 300  # SESSION_REFRESH_AFTER, ours
@@ -118,6 +118,20 @@ def test_what_names_a_session_does_not_open_it(app: Flask) -> None:
     assert info.handle not in info.sid
     assert info.sid not in repr(info)
     assert info.sid[:8] not in repr(info)
+
+
+def test_the_sessions_of_another_app_are_those_of_its_prefix(app: Flask, client: Any) -> None:
+    """An administrator's page may sign out everywhere in the shop, and stays signed in itself."""
+    shop = RedisSessionInterface(RedisStore(client, "SHOP:"))
+    own = RedisSessionInterface(client)
+    route(app, "/shut", lambda: str((session["user_id"], len(shop.sessions_of("ada")), shop.revoke("ada"))))
+    app.session_interface = shop
+    signed_in(app)
+    app.session_interface = own
+    browser = signed_in(app)
+    assert browser.get("/shut").text == "('ada', 1, 1)"
+    assert browser.get("/user").text == "ada"
+    assert client.keys("SHOP:*") == []
 
 
 @pytest.mark.parametrize("owner", [5, "5"])

@@ -371,6 +371,23 @@ def test_reads_go_on_when_only_writes_are_refused(make_server: Any, clock: Clock
     assert sid_of(client) == cookie.partition(".")[0]
 
 
+def test_each_request_inside_one_app_context_has_its_own_time(client: Any) -> None:
+    """Flask gives them one ``g``, as in a test fixture that pushes an app context and yields a test client."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.session_interface = interface = RedisSessionInterface(client)
+
+    def spend() -> None:
+        session["n"] = 1
+        interface.namespace("X").sender.budget = 0
+
+    route(app, "/spend", spend)
+    route(app, "/start", lambda: session.update(n=1))
+    with app.app_context():
+        assert app.test_client().get("/spend").status_code == 503
+        assert app.test_client().get("/start").status_code == 200
+
+
 def test_more_threads_than_connections_wait_their_turn(server: RedisServer) -> None:
     """A pool of one serves eight threads; none fails while Redis answers in time."""
     store = RedisStore(server.connect(max_connections=1))
