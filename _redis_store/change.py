@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -42,7 +41,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return who is signed in, by the keys of the session that may say so.
+    """Return who is signed in, by the keys of the session that may say so; as the record says it.
 
     A copy: a view may change a list in place.
     """
@@ -50,7 +49,9 @@ def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]
     owners = {
         key: owner for key in keys if (owner := session.get(key)) is not None and owner is not False and owner != ""
     }
-    return owners if all(type(owner) in _SCALARS for owner in owners.values()) else copy.deepcopy(owners)
+    if all(type(owner) in _SCALARS for owner in owners.values()):
+        return owners
+    return load_record(dump_record(owners)) or {}
 
 
 def is_empty(session: Mapping[str, Any]) -> bool:
@@ -67,11 +68,11 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
     All but a write give the session a new sid, unless it ends. After `clear()`, `regenerate()` is a login even of the
     same owner.
     """
-    if any(before.get(name) != owner for name, owner in after.items()) or (after and cleared and regenerated):
+    if any(not _same(before.get(name), owner) for name, owner in after.items()) or (after and cleared and regenerated):
         return "login"
     if before and not after:
         return "logout"
-    return "move" if regenerated or before != after else "write"
+    return "move" if regenerated or before.keys() != after.keys() else "write"
 
 
 class Change:

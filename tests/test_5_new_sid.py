@@ -32,9 +32,9 @@ def test_login_moves_the_session_to_a_new_sid(app: Flask, client: Any, key: str)
     assert content(client) == {"cart": 1, key: "ada"}
 
 
-@pytest.mark.parametrize(("before", "after"), [("ada", "bob"), ("ada", None), (1, "1"), (None, 0)])
+@pytest.mark.parametrize(("before", "after"), [("ada", "bob"), ("ada", None), (1, "1"), (1, True), (1, 1.0), (None, 0)])
 def test_any_change_of_the_owner_makes_a_new_sid(app: Flask, client: Any, before: Any, after: Any) -> None:
-    """Another user, nobody, or the same digits of another type."""
+    """Another user, nobody, or the same of another type, which to Python may be equal."""
     browser = app.test_client()
     sids = []
     for owner in (before, after):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 import fakeredis
@@ -152,6 +153,24 @@ def test_revoke_ends_all_sessions_of_the_owner_and_of_nobody_else(app: Flask, cl
     assert sessions_of(app) == []
     assert not client.exists("OWNER:SESSION:ada")
     assert revoke(app) == 0
+
+
+class Name(str, Enum):  # noqa: UP042  # as StrEnum it would be the same to both
+    """To ``str()`` it is something else than to JSON."""
+
+    ADA = "ada"
+
+
+def test_an_owner_is_who_the_record_says(app: Flask, client: Any) -> None:
+    """Also in the request that writes an object which the record keeps as another type."""
+    route(app, "/enum", lambda: session.update(user_id=Name.ADA))
+    browser = app.test_client()
+    browser.get("/enum")
+    assert listed(client) == live(client)
+    sid = sid_of(client)
+    assert set_cookie(browser.get("/enum")) is None, "nobody else signed in"
+    assert sid_of(client) == sid
+    assert revoke(app) == 1
 
 
 def test_revoke_keeps_the_session_that_is_named(app: Flask) -> None:
