@@ -25,13 +25,15 @@ return 1
 """
 
 # Keys: the old record, its trail; and, but on a Cluster, where they are elsewhere: the new record, the indexes that
-# list the old sid. It may be sent twice, when its answer is lost: then the old record is gone, and if the new one
-# holds exactly ours, the first time worked.
+# list the old sid. ZCARD fails, in time, for an index that is no sorted set: a script that fails undoes nothing. It
+# may be sent twice, when its answer is lost: then the old record is gone, and if the new one holds exactly ours, the
+# first time worked.
 _MOVE = f"""
 local new = KEYS[3]
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return new and redis.call('GET', new) == ARGV[2] and 1 or 0
 end
+for i = 4, #KEYS do redis.call('ZCARD', KEYS[i]) end
 if ARGV[4] ~= '' then redis.call('SET', KEYS[2], ARGV[4], 'EX', {TRAIL_MAX_AGE}) end
 if new and ARGV[2] ~= '{{}}' then redis.call('SET', new, ARGV[2], 'EX', ARGV[3]) end
 redis.call('DEL', KEYS[1])

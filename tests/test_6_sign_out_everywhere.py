@@ -370,6 +370,17 @@ def test_any_amount_of_junk_in_a_list_is_nothing_special(app: Flask, client: Any
     assert listed_bytes(client) == []
 
 
+@pytest.mark.parametrize("path", ["/regenerate", "/login?user=bob", "/pop"])
+def test_a_list_that_is_none_costs_no_session(app: Flask, client: Any, path: str) -> None:
+    """It cannot be changed, and so neither can the sid: a 503, after which the session is what it was."""
+    browser = signed_in(app)
+    sid = sid_of(client)
+    client.set("OWNER:SESSION:ada", "junk")
+    assert browser.get(path).status_code == 503
+    assert sid_of(client) == sid
+    assert browser.get("/user").text == "ada"
+
+
 @pytest.mark.parametrize("record", [b"junk", b"{}", b"[]", b'{"user_id":"bob"}', b'{"user_id":["ada"]}'])
 def test_a_listed_session_of_somebody_else_is_not_shown(app: Flask, client: Any, record: bytes) -> None:
     """What a session is, its record alone tells."""
