@@ -33,7 +33,7 @@ redis.call('ZADD', KEYS[1], ARGV[5], ARGV[1], ARGV[2])
 local past = redis.call('ZRANGEBYSCORE', KEYS[1], '({MARK}', ARGV[3], 'LIMIT', 0, 100)
 if #past > 0 then redis.call('ZREM', KEYS[1], unpack(past)) end
 local last = math.max(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2], ARGV[1])
-redis.call('EXPIRE', KEYS[1], math.ceil(last - ARGV[3]) + {GRACE})
+redis.call('EXPIRE', KEYS[1], math.min(math.ceil(last - ARGV[3]), 2^32) + {GRACE})
 local over = math.min(redis.call('ZCARD', KEYS[1]) - ARGV[4], 100)
 if over > 0 then return {{over, redis.call('ZRANGE', KEYS[1], 0, over + 1)}} end
 return {{0, {{}}}}

@@ -350,7 +350,7 @@ def test_a_session_that_lost_its_place_gets_it_back(app: Flask, client: Any, clo
     assert listed(client) == live(client)
 
 
-@pytest.mark.parametrize("junk", [{"junk": 1}, {b"\xff\xfe": 2e12}, {"0" * 48: 0}])
+@pytest.mark.parametrize("junk", [{"junk": 1}, {b"\xff\xfe": 2e12}, {"junk": math.inf}, {"0" * 48: 0}])
 def test_junk_in_a_list_is_nothing_special(app: Flask, client: Any, junk: Any) -> None:
     """It names no session."""
     client.zadd("OWNER:SESSION:ada", junk)
