@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -16,6 +17,9 @@ WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that th
 MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success
 MAX_PAUSE = 0.001  # seconds, between two rounds
 TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
+
+#: A key with a hash tag, in the words of Redis Cluster: what is in its first braces alone chooses the server.
+_TAGGED = re.compile(r"[^{]*\{[^}]+\}")
 
 # Lua runs in one step: nobody can write between the comparison and what follows it. An empty session is no record.
 _COMPARE_AND_SET = """
@@ -49,10 +53,13 @@ class RedisStore:
     taken or destroyed. Every verb raises `StoreUnavailable`; those that write raise TypeError for a value that does
     not survive JSON, and ValueError for a `max_age` that is not a whole number of seconds, 1 or more.
 
-    `client` is any redis-py client, preferably one of `connect`; a sid is any string.
+    `client` is any redis-py client, preferably one of `connect`; a sid is any string. ValueError: braces in the prefix
+    are no hash tag, and so no other key could be on the same server of a Cluster as a session's.
     """
 
     def __init__(self, client: Any, prefix: str = "SESSION:") -> None:
+        if "}" in prefix and not _TAGGED.match(prefix):
+            raise ValueError(f"prefix is {prefix!r}; expected no braces, or some text in them")
         self.client = client
         self.prefix = prefix
         self.sender = Sender(client)
@@ -76,10 +83,10 @@ class RedisStore:
     def trail_key(self, sid: str) -> str:
         """Return the name of the key that leads from a replaced sid to its successor.
 
-        The old key is its hash tag: on a Cluster both are in one slot.
+        The old key is its hash tag, or has the same: on a Cluster both are in one slot.
         """
         key = self.key(sid)
-        return f"MOVED:{key}" if "{" in key else f"MOVED:{{{key}}}"
+        return f"MOVED:{key}" if _TAGGED.match(key) else f"MOVED:{{{key}}}"
 
     def get(self, sid: str) -> Session | None:
         """Return the session. GET; koa-session2's ``get``."""

@@ -15,6 +15,7 @@ import pytest
 import redis
 from conftest import SECRET_KEY, sign
 from flask import Flask, session
+from redis.crc import key_slot
 
 from _redis_store.cookie import began_at
 from _redis_store.store import MAX_TRIES, TRAIL_MAX_AGE
@@ -237,6 +238,20 @@ def test_a_trail_has_its_session_as_hash_tag(client: Any) -> None:
     """On a Cluster both are in one slot; a prefix may have a tag of its own."""
     assert RedisStore(client).trail_key("abc") == "MOVED:{SESSION:abc}"
     assert RedisStore(client, "{app}:").trail_key("abc") == "MOVED:{app}:abc"
+
+
+@pytest.mark.parametrize("prefix", ["SESSION:", "{app}:", "a{b", "{", "}{a}", "é: *?"])
+def test_a_trail_is_where_its_session_is(client: Any, prefix: str) -> None:
+    """Whatever braces are in the prefix: as Redis Cluster counts slots."""
+    store = RedisStore(client, prefix)
+    assert key_slot(store.trail_key("abc").encode()) == key_slot(store.key("abc").encode())
+
+
+@pytest.mark.parametrize("prefix", ["a}", "{}:", "}{", "{}{a}"])
+def test_a_prefix_that_leaves_no_room_for_a_hash_tag_is_refused(client: Any, prefix: str) -> None:
+    """On a Cluster no sign-in would work; and nobody should learn that when he moves there."""
+    with pytest.raises(ValueError, match="prefix"):
+        RedisStore(client, prefix)
 
 
 def test_a_move_whose_answer_was_lost_may_be_sent_again(store: RedisStore) -> None:
