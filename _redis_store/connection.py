@@ -1,7 +1,8 @@
-"""`connect`: from a URL to a client whose every timeout, retry and limit is set on purpose."""
+"""`connect`: from a URL to a client whose every timeout, retry and limit is set on purpose. `check_client`: is it one?"""
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -52,3 +53,32 @@ def connect(url: str, **options: Any) -> Any:
         "expected redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path, redis+sentinel://…/service or "
         "redis+cluster://…, and known options"
     )
+
+
+def check_client(client: Any) -> None:
+    """Raise TypeError, with what was given, for anything but a client that sends a command when it is told to."""
+    try:
+        why = _why_not(client)
+    except RuntimeError:  # a proxy for a client that each request makes: it cannot be asked yet
+        return
+    if why is not None:
+        kind = client if isinstance(client, type) else type(client)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        raise TypeError(
+            "expected a redis-py client that is not asyncio's, as connect(url) makes one, or a RedisStore; "
+            f"got {'the class' if kind is client else 'a'} {name}: {why}"
+        )
+
+
+def _why_not(client: Any) -> str | None:
+    """Return why it is no client. None: it is one."""
+    send = getattr(client, "execute_command", None)
+    if isinstance(client, type):
+        return "a client is an object of it"
+    if inspect.iscoroutinefunction(send):
+        return "its commands have to be awaited"
+    if hasattr(client, "command_stack"):
+        return "a pipeline sends nothing yet"
+    if not callable(send) or not (hasattr(client, "execute_all") or hasattr(client, "pipeline")):
+        return "it has no execute_command and pipeline"
+    return None

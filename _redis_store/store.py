@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from _redis_store.connection import check_client
 from _redis_store.cookie import new_sid
 from _redis_store.record import Session, dump_record, load_record
 from _redis_store.sender import Command, Sender, StoreUnavailable
@@ -53,11 +54,15 @@ class RedisStore:
     taken or destroyed. Every verb raises `StoreUnavailable`; those that write raise TypeError for a value that does
     not survive JSON, and ValueError for a `max_age` that is not a whole number of seconds, 1 or more.
 
-    `client` is any redis-py client, preferably one of `connect`; a sid is any string. ValueError: braces in the prefix
-    are no hash tag, and so no other key could be on the same server of a Cluster as a session's.
+    `client` is any redis-py client but asyncio's, preferably one of `connect`; TypeError: it is none. A sid is any
+    string. ValueError: braces in the prefix are no hash tag, and so no other key could be on the same server of a
+    Cluster as a session's.
     """
 
     def __init__(self, client: Any, prefix: str = "SESSION:") -> None:
+        check_client(client)
+        if not isinstance(prefix, str):
+            raise TypeError(f"expected a prefix that is text; got a {type(prefix).__name__}")
         if "}" in prefix and not _TAGGED.match(prefix):
             raise ValueError(f"prefix is {prefix!r}; expected no braces, or some text in them")
         self.client = client

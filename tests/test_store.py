@@ -429,6 +429,8 @@ def test_whatever_the_client_raises_is_store_unavailable(error: type[Exception])
         def execute_command(self, *args: Any, **options: Any) -> Any:
             raise error("SESSION:abc")
 
+        pipeline = execute_command
+
     with pytest.raises(StoreUnavailable, match=f"GET failed with {error.__name__}") as caught:
         RedisStore(Broken()).get("abc")
     assert "abc" not in str(caught.value)
