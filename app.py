@@ -27,6 +27,7 @@ from werkzeug.security import generate_password_hash
 import auth
 from guessing import Guessing
 from redis_store import (
+    MAKE_KEY,
     RETRY_AFTER,
     WEEK,
     RedisSession,
@@ -38,7 +39,6 @@ from redis_store import (
 )
 
 MIN_KEY = 32  # bytes of a secret key: what its SHA-256 signatures are worth
-MAKE_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
 DEMO_ACCOUNT = ("ada", "lovelace")  # only where the data is gone with the process
 
 #: What else Redis is good for. Each is a file in roles/; to remove one, delete the file and its line.

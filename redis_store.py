@@ -43,10 +43,11 @@ from _redis_store.owners import OwnerIndex
 from _redis_store.save import save
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import SKIP_REFRESH, RedisSession
-from _redis_store.settings import Settings
+from _redis_store.settings import MAKE_KEY, Settings
 from _redis_store.store import WEEK, RedisStore
 
 __all__ = [
+    "MAKE_KEY",
     "RETRY_AFTER",
     "WEEK",
     "OwnerIndex",
@@ -82,9 +83,10 @@ class RedisSessionInterface(SessionInterface):
         """Fill in default settings; ValueError for a wrong one, with key, value and what was expected.
 
         Every request does so when a setting has changed. An app that would rather not start than fail there does it
-        at its start.
+        at its start. ValueError, too, for a missing SECRET_KEY: a request would have Flask's NullSession.
         """
-        settings.read(app, self.clock)
+        if settings.read(app, self.clock) is None:
+            raise ValueError(f"SECRET_KEY is missing: nothing can be written to a session. Make one with: {MAKE_KEY}")
 
     def open_session(self, app: Flask, request: Request) -> RedisSession | None:
         """Return the session of a request, not read yet. None, for Flask's NullSession, when there is no SECRET_KEY."""

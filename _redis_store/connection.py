@@ -1,4 +1,4 @@
-"""`connect`: from a URL to a client whose every timeout, retry and limit is set on purpose. `check_client`: is it one?"""
+"""`connect`: from a URL to a client whose timeouts, retries and limits are set on purpose; and `check_client`."""
 
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ They are keys of ``app.config``, Flask's own and ours. A snapshot is made, and c
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +17,10 @@ from typing import Any
 from flask import Flask
 
 from _redis_store.connection import SOCKET_TIMEOUT
+
+log = logging.getLogger("redis_store")
+
+MAKE_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"  # the command that makes a SECRET_KEY
 
 
 def _are(values: Any, kind: Any) -> bool:
@@ -63,9 +69,21 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a lifetime: a timedelta or seconds, 1 s to 68 years"),
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
     "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
-    "SECRET_KEY": (None, lambda value: True, "a key"),
+    "SECRET_KEY": (None, lambda value: value is None or isinstance(value, str | bytes), "a key: text or bytes"),
 }
 _values = itemgetter(*SETTINGS)
+
+#: Settings of Flask-Session 0.8 that mean nothing here, and what to do instead. SESSION_PERMANENT and
+#: SESSION_USE_SIGNER are ours as well.
+FLASK_SESSION = {
+    r"SESSION_TYPE": "leave it out",
+    r"SESSION_REDIS": "give the client to RedisSessionInterface",
+    r"SESSION_KEY_PREFIX": "give RedisSessionInterface a RedisStore(client, prefix=…)",
+    r"SESSION_SERIALIZATION_FORMAT": "leave it out: records are JSON",
+    r"SESSION_ID_LENGTH": "leave it out: a sid has 160 random bits",
+    r"SESSION_CLEANUP_N_REQUESTS": "leave it out: Redis removes what has expired",
+    r"SESSION_(CACHELIB|DYNAMODB|FILE|MEMCACHED|MONGODB|SQLALCHEMY)(_\w+)?": "leave it out: sessions are in Redis",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +119,8 @@ def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
         if seen == (_freeze(_values(app.config)), clock):
             return settings  # type: ignore[no-any-return]
     settings = _check(app, clock)
+    if known is None and (strangers := _find_strangers(app)):
+        log.warning("settings of Flask-Session mean nothing here: %s", "; ".join(strangers))
     app.extensions["redis_session"] = (_freeze(_values(app.config)), clock), settings
     return settings
 
@@ -108,6 +128,16 @@ def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
 def _freeze(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the values so that a change inside a list is seen."""
     return tuple([tuple(value) if type(value) is list else value for value in values])
+
+
+def _find_strangers(app: Flask) -> list[str]:
+    """Return each setting of Flask-Session's that the app has, with what to do instead."""
+    return [
+        f"{name} ({instead})"
+        for name in sorted(map(str, app.config))
+        for pattern, instead in FLASK_SESSION.items()
+        if re.fullmatch(pattern, name)
+    ]
 
 
 def _check(app: Flask, clock: Callable[[], float]) -> Settings | None:

@@ -450,6 +450,7 @@ WRONG: dict[str, list[Any]] = {
     "SESSION_COOKIE_SAMESITE": ["", "loose", True],
     "PERMANENT_SESSION_LIFETIME": [0, 0.5, -1, "604800", None, 2**31, float("nan")],
     "SECRET_KEY_FALLBACKS": ["old key", ["good key", ""], [5], {"a": 1}],
+    "SECRET_KEY": [10**40, ["key"], True, 0],
 }
 
 
@@ -488,3 +489,80 @@ def test_a_right_setting_is_taken(client: Any, name: str, value: Any) -> None:
     app.session_interface = RedisSessionInterface(client)
     route(app, "/write", lambda: session.update(n=1))
     assert set_cookie(app.test_client().get("/write"))
+
+
+@pytest.mark.parametrize("key", [None, "", b""])
+def test_a_missing_secret_key_stops_the_start_that_checks(client: Any, key: Any) -> None:
+    """With the command that makes one. A request has Flask's own NullSession, which can be read."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=key, TESTING=True)
+    app.session_interface = interface = RedisSessionInterface(client)
+    route(app, "/read", lambda: f"{type(session._get_current_object()).__name__} {session.get('n')}")  # type: ignore[attr-defined]
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"SECRET_KEY is missing.*python3 -c '.*secrets.token_hex\(32\)"):
+            interface.check(app)
+        assert app.test_client().get("/read").text == "NullSession None"
+
+
+def test_raw_sids_need_no_secret_key(client: Any) -> None:
+    """Nothing is signed."""
+    app = Flask("app")
+    app.config.update(SESSION_USE_SIGNER=False, TESTING=True)
+    app.session_interface = interface = RedisSessionInterface(client)
+    interface.check(app)
+    route(app, "/write", lambda: session.update(n=1))
+    assert set_cookie(app.test_client().get("/write"))
+
+
+#: What Flask-Session 0.8 reads and we do not, and what a user of it is told.
+STRANGE = {
+    "SESSION_TYPE": "leave it out",
+    "SESSION_REDIS": "RedisSessionInterface",
+    "SESSION_KEY_PREFIX": "prefix=",
+    "SESSION_SERIALIZATION_FORMAT": "JSON",
+    "SESSION_ID_LENGTH": "160",
+    "SESSION_CLEANUP_N_REQUESTS": "expired",
+    "SESSION_MEMCACHED": "in Redis",
+    "SESSION_CACHELIB": "in Redis",
+    "SESSION_FILE_DIR": "in Redis",
+    "SESSION_FILE_THRESHOLD": "in Redis",
+    "SESSION_FILE_MODE": "in Redis",
+    "SESSION_MONGODB": "in Redis",
+    "SESSION_MONGODB_DB": "in Redis",
+    "SESSION_MONGODB_COLLECT": "in Redis",
+    "SESSION_SQLALCHEMY": "in Redis",
+    "SESSION_SQLALCHEMY_TABLE": "in Redis",
+    "SESSION_SQLALCHEMY_SEQUENCE": "in Redis",
+    "SESSION_SQLALCHEMY_SCHEMA": "in Redis",
+    "SESSION_SQLALCHEMY_BIND_KEY": "in Redis",
+    "SESSION_DYNAMODB": "in Redis",
+    "SESSION_DYNAMODB_TABLE": "in Redis",
+}
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_settings_of_flask_session_are_named_once(client: Any, checks: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Each with what to do instead: at the start of an app that checks, else with the first request."""
+    app = Flask("app")
+    app.config.update(dict.fromkeys(STRANGE, "hunter2"), SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.session_interface = interface = RedisSessionInterface(client)
+    if checks:
+        interface.check(app)
+    for after in (1, 2):
+        app.test_client().get("/")
+        app.config["SESSION_REFRESH_AFTER"] = after
+    (line,) = caplog.messages
+    parts = line.partition(": ")[2].split("; ")
+    assert {part.partition(" ")[0] for part in parts} == set(STRANGE)
+    assert all(STRANGE[part.partition(" ")[0]] in part for part in parts)
+    assert "hunter2" not in line
+
+
+def test_settings_that_flask_session_shares_are_not_named(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Flask's, ours, and an app's own."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_PERMANENT=False, SESSION_USE_SIGNER=True, SESSION_COOKIE_PATH="/")
+    app.config.update(SESSION_TYPES=["a"], SESSION_REDIS_URL="redis://localhost", MY_SESSION_TYPE="b", SESSION_FILES=1)
+    app.session_interface = interface = RedisSessionInterface(client)
+    interface.check(app)
+    assert caplog.messages == []
