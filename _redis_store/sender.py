@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,16 @@ Command = tuple[Any, ...]
 
 MAX_TIMEOUTS = 3  # in a row; then Redis counts as away
 PAUSE = 0.5  # seconds between two tries while Redis is away; everything else fails at once
+
+#: What to do about an error, by its kind and text. Its own words stay out: they quote the command.
+HINTS = {
+    r"(unknown|unsupported) command|command (is )?not (available|supported)": (
+        "this server does not know the command, or its provider forbids it; needed are Redis 6.2 or newer and scripts "
+        "(EVAL), and for fakeredis its extra: pip install 'fakeredis[lua]'"
+    ),
+    r"permission|user executing the script": "Redis's ACL forbids command or key; the README says what to grant",
+    r"MovedError": "this is one server of a Cluster; connect to it with redis+cluster://",
+}
 
 
 class StoreUnavailable(Exception):
@@ -142,10 +153,15 @@ class Sender:
         if isinstance(error, ClusterCrossSlotError):  # a Cluster behind one address: now we know
             self._origin._clustered = True
             return CrossSlot(f"{name} has keys of several slots")
+        kind = type(error).__name__
         # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
-        words = f": {error}" if type(error) in (ConnectionError, TimeoutError) else ""
-        return StoreUnavailable(f"{name} failed with {type(error).__name__}{words}")
+        words = str(error) if type(error) in (ConnectionError, TimeoutError) else _hint(f"{kind} {error}")
+        return StoreUnavailable(f"{name} failed with {kind}{words and ': '}{words}")
 
 
 def _is_wrong_type(error: Exception) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+
+
+def _hint(error: str) -> str:
+    return next((words for pattern, words in HINTS.items() if re.search(pattern, error[:200], re.I)), "")
