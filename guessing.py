@@ -8,6 +8,7 @@ Who is counted where::
 
     a browser that signed in to this account before    device
     everybody else                                     address, and then account
+    where the server does not know the address         account alone: one counter for all would lock out all
 
 Nobody can fill the counter of somebody else's device. The account's can be filled from anywhere; then an address at
 which nothing is counted still has a try, so that its owner gets in from a new browser too. What is left are those who
@@ -21,7 +22,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
 
 from flask import current_app, request
@@ -35,6 +36,8 @@ INTERVAL = 300  # seconds in which a counter forgets one failure: 288 guesses a 
 #: Failures at once, by kind of counter. A person tries some spellings of some passwords; an address may be a school.
 LIMITS = {"device": 10, "account": 10, "address": 50}
 
+NAT64 = IPv6Network("64:ff9b::/96")  # of IPv4 visitors, where all behind it is IPv6 (RFC 6052)
+
 DEVICE_MAX_AGE = 365 * 24 * 60 * 60  # seconds for which a browser is known after it signed in; they allow 400 days
 
 
@@ -43,6 +46,8 @@ class Guessing:
 
     StoreUnavailable, from `begin` and `forgive`: where nothing can be counted, nobody can try.
     """
+
+    _told = False  # once for each process
 
     @property
     def store(self) -> RedisStore:
@@ -57,7 +62,11 @@ class Guessing:
         if device := read_device(account):
             wait, _, counter = self._count("device", device)
             return wait, [counter]
-        wait, busy, address = self._count("address", network(request.remote_addr))
+        if (place := network(request.remote_addr)) is None:
+            self._tell_no_address()
+            wait, _, counter = self._count("account", account)
+            return wait, [] if wait else [counter]
+        wait, busy, address = self._count("address", place)
         if wait:
             return wait, []
         wait, _, counter = self._count("account", account)
@@ -84,6 +93,15 @@ class Guessing:
         device = read_device(account) or secrets.token_hex(16)
         value = get_device_signer(account).sign(device).decode()
         response.set_cookie(get_cookie_name(), value, max_age=DEVICE_MAX_AGE, **attributes)
+
+    def _tell_no_address(self) -> None:
+        if not self._told:
+            self._told = True
+            current_app.logger.warning(
+                "%.100r is no address of a visitor: new browsers are counted by account alone; see PROXIES, and what "
+                "the proxy writes into X-Forwarded-For",
+                request.remote_addr,
+            )
 
     def _count(self, kind: str, name: str) -> tuple[int, int, str]:
         """Seconds to wait, 0 if it was counted; seconds until the counter would have been empty; the counter."""
@@ -129,14 +147,30 @@ def drain(record: Mapping[str, Any], failures: int, now: int) -> dict[str, Any]:
     return {"empty_at": now + drained} if drained > 0 else {}
 
 
-def network(address: str | None) -> str:
-    """As much of an address as one visitor surely has alone: all of IPv4; of IPv6 a /64, as every home gets one."""
-    try:
-        ip = ip_address(address or "")
-    except ValueError:  # a unix socket has none
-        return "unknown"
-    ip = getattr(ip, "ipv4_mapped", None) or ip  # from a server that listens on both
-    return str(ip if ip.version == 4 else IPv6Network((int(ip), 64), strict=False))
+def network(address: str | None) -> str | None:
+    """As much of an address as one visitor surely has alone: all of IPv4; of IPv6 a /64, as every home gets one.
+
+    None: it is no address, as of a unix socket, or of a proxy that hides it (RFC 7239: "unknown", "_hidden").
+    """
+    ip = parse_address(address or "")
+    if ip is None or ip.is_unspecified:
+        return None
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None or ip in NAT64:  # from a server that listens on both, or only on IPv6
+            return str(IPv4Address(int(ip) & 0xFFFFFFFF))
+        return str(IPv6Network((int(ip), 64), strict=False))
+    return str(ip)
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that a server or a proxy means: alone or with a port, IPv6 in brackets or not, with a zone or not."""
+    text = text.strip(' "').partition("%")[0]
+    for part in (text, text.rpartition(":")[0]):
+        try:
+            return ip_address(part.strip("[]"))
+        except ValueError:
+            pass
+    return None
 
 
 # The device cookie --------------------------------------------------------------------------------------------------
