@@ -34,12 +34,12 @@ from flask import Flask, Request, Response, current_app, has_request_context, re
 from flask.sessions import SessionInterface
 
 from _redis_store import cookie, listing, settings
-from _redis_store.change import merge
+from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.cookie import new_sid
 from _redis_store.listing import SessionInfo
 from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse
-from _redis_store.owners import OwnerIndex
+from _redis_store.owners import OwnerIndex, name_of
 from _redis_store.save import save
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import SKIP_REFRESH, RedisSession
@@ -141,13 +141,15 @@ class RedisSessionInterface(SessionInterface):
         names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
         return {name: getattr(self, f"get_cookie_{name}")(app) for name in names}
 
-    # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text. All
-    # of this needs an app context, and raises StoreUnavailable.
+    # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text; None,
+    # False and "" are nobody. All of this needs an app context, and raises StoreUnavailable.
 
     @for_views()
     def sessions_of(self, owner: object) -> list[SessionInfo]:
         """Return the sessions of an owner, the oldest sign-in first."""
-        return listing.sessions_of(self._get_store(), self._get_settings(), str(owner))
+        if not is_owner(owner):
+            return []
+        return listing.sessions_of(self._get_store(), self._get_settings(), name_of(owner))
 
     @for_views()
     def revoke(self, owner: object, keep: str | None = None) -> int:
@@ -156,7 +158,7 @@ class RedisSessionInterface(SessionInterface):
         A sign-in at the same time either ends as well, or is in `sessions_of` afterwards. When this raises, some may
         have ended; do it again.
         """
-        return OwnerIndex(self._get_store()).revoke(str(owner), keep)
+        return OwnerIndex(self._get_store()).revoke(name_of(owner), keep) if is_owner(owner) else 0
 
     @for_views()
     def end(self, sid: str) -> bool:

@@ -40,15 +40,17 @@ def _same(one: Any, other: Any) -> bool:
     return one is other or dump_record({"": one}) == dump_record({"": other})
 
 
+def is_owner(value: Any) -> bool:
+    """Return whether it names somebody: None, False and "" do not; 0 may be somebody's number."""
+    return value is not None and value is not False and value != ""
+
+
 def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return who is signed in, by the keys of the session that may say so; as the record says it.
 
     A copy: a view may change a list in place.
     """
-    # Not 0: it may be somebody's number.
-    owners = {
-        key: owner for key in keys if (owner := session.get(key)) is not None and owner is not False and owner != ""
-    }
+    owners = {key: owner for key in keys if is_owner(owner := session.get(key))}
     if all(type(owner) in _SCALARS for owner in owners.values()):
         return owners
     return load_record(dump_record(owners)) or {}

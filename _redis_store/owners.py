@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from _redis_store.record import dump_record, load_record
 from _redis_store.sender import Command, StoreUnavailable
 from _redis_store.store import RedisStore
 from _redis_store.trail import BATCH, batches, end_all
@@ -40,9 +42,20 @@ return {{0, {{}}}}
 """
 
 
+def name_of(owner: Any) -> str:
+    """Return an owner as text, since Flask-Login and URLs turn a number into text as well.
+
+    As the record has him: an Enum is its value there.
+    """
+    if type(owner) is not str and type(owner) is not int:
+        with suppress(TypeError, ValueError):  # JSON cannot keep it: nobody's session has it
+            owner = (load_record(dump_record({"": owner})) or {}).get("", owner)
+    return str(owner)
+
+
 def names(owners: Iterable[Any]) -> set[str]:
-    """Return owners as text, since Flask-Login and URLs turn a number into text as well."""
-    return {str(owner) for owner in owners}
+    """Return owners as text."""
+    return {name_of(owner) for owner in owners}
 
 
 def decode(sid: bytes) -> str:

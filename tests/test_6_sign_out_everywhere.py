@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import fakeredis
 import pytest
@@ -18,6 +19,7 @@ import redis
 from conftest import SECRET_KEY, Clock, RedisServer, crash_after, interface_of, route, set_cookie, sid_of
 from flask import Flask, request, session
 from flask.testing import FlaskClient
+from markupsafe import Markup
 from turns import Turns, orders
 
 from _redis_store.sender import MAX_TIMEOUTS
@@ -142,6 +144,82 @@ def test_owners_are_compared_as_text(app: Flask, owner: object) -> None:
         login["_user_id"] = owner
     assert len(sessions_of(app, 5)) == len(sessions_of(app, "5")) == 1
     assert revoke(app, "5") == 1
+
+
+class Name(str, Enum):  # noqa: UP042  # the old way, which many apps have
+    """A text, but for its str()."""
+
+    ADA = "ada"
+
+
+class Number(int, Enum):
+    """A number, but for its str()."""
+
+    SEVEN = 7
+
+
+OWNERS = [0, -1, 7, 2**70, True, 1.5, "0", "None", "False", " ", "a:b", "a\nb", "\udcff", "é", UUID(int=5)]
+OWNERS += [
+    Markup("ada"),
+    Name.ADA,
+    Number.SEVEN,
+    b"ada",
+    ["a", 1],
+    ("a",),
+    {"id": 7},
+    datetime(2020, 1, 1),
+    "9999-12-31",
+]
+
+
+@pytest.mark.parametrize("owner", OWNERS, ids=repr)
+def test_whoever_is_signed_in_is_listed_and_ends(app: Flask, client: Any, owner: Any) -> None:
+    """As soon as he is, under what the app gave, and under what comes back from the record."""
+    for form in ("given", "read"):
+        browser = app.test_client()
+        with browser.session_transaction() as login:
+            login["user_id"] = owner
+        with browser.session_transaction() as again:
+            asked = owner if form == "given" else again["user_id"]
+        assert len(sessions_of(app, asked)) == 1
+        assert revoke(app, asked) == 1
+        assert client.keys("OWNER:*") == []
+
+
+@pytest.mark.parametrize("nobody", [None, False, "", Markup("")])
+def test_nobody_is_no_owner(app: Flask, client: Any, nobody: Any) -> None:
+    """Who asks for an anonymous visitor's sessions does not get those of a user named None."""
+    with app.test_client().session_transaction() as login:
+        login["user_id"] = nobody
+    assert client.keys("OWNER:*") == []
+    browsers = [signed_in(app, name) for name in ("None", "False")]
+    assert sessions_of(app, nobody) == []
+    assert revoke(app, nobody) == 0
+    assert [browser.get("/user").text for browser in browsers] == ["None", "False"]
+
+
+def test_a_number_is_one_owner_whatever_the_key(app: Flask, client: Any) -> None:
+    """Since both keys mean the same by default; users and admins are told apart by what is stored."""
+    app.config["SESSION_OWNER_KEYS"] = ("user_id", "admin_id")
+    for key, owner in (("user_id", 7), ("admin_id", 7), ("admin_id", "admin:7")):
+        with app.test_client().session_transaction() as login:
+            login[key] = owner
+    assert [[*(info.session or {})] for info in sessions_of(app, 7)] == [["user_id"], ["admin_id"]]
+    assert revoke(app, 7) == 2
+    assert len(sessions_of(app, "admin:7")) == 1
+
+
+@pytest.mark.parametrize(("prefix", "ended"), [("SHOP:", 1), ("SESSION:", 2)])
+def test_two_apps_on_one_redis_take_two_prefixes(client: Any, prefix: str, ended: int) -> None:
+    """With one prefix, their users of one name are one owner."""
+    apps = [Flask("one"), Flask("other")]
+    for app, name in zip(apps, ("SESSION:", prefix), strict=True):
+        app.config.update(SECRET_KEY=f"{SECRET_KEY} of {app.name}", TESTING=True)
+        app.session_interface = RedisSessionInterface(RedisStore(client, name))
+        add_views(app)
+    browsers = [signed_in(app) for app in apps]
+    assert revoke(apps[0]) == ended
+    assert [browser.get("/user").text for browser in browsers] == ["None", "ada" if ended == 1 else "None"]
 
 
 def test_revoke_ends_all_sessions_of_the_owner_and_of_nobody_else(app: Flask, client: Any) -> None:
