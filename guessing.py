@@ -47,7 +47,7 @@ class Guessing:
     StoreUnavailable, from `begin` and `forgive`: where nothing can be counted, nobody can try.
     """
 
-    _told = False  # once for each process
+    told = False  #: whether the log says that visitors have no address
 
     @property
     def store(self) -> RedisStore:
@@ -95,8 +95,8 @@ class Guessing:
         response.set_cookie(get_cookie_name(), value, max_age=DEVICE_MAX_AGE, **attributes)
 
     def _tell_no_address(self) -> None:
-        if not self._told:
-            self._told = True
+        if not self.told:
+            self.told = True
             current_app.logger.warning(
                 "%.100r is no address of a visitor: new browsers are counted by account alone; see PROXIES, and what "
                 "the proxy writes into X-Forwarded-For",
