@@ -153,9 +153,10 @@ def everywhere() -> str:
 phone, laptop, other = (house.sign_in(number, "remember") for number in (7, 7, 8))
 before = house.users[7].token
 assert laptop.post("/everywhere").status_code == 200
-assert statuses(phone, laptop, other) == [401, 200, 200]
 with house.app.app_context():
     assert house.interface.sessions_of(before) == []
+assert statuses(phone, laptop, other) == [401, 200, 200]
+with house.app.app_context():
     assert len(house.interface.sessions_of(house.users[7].token)) == 1
     names["sign_out_everywhere"](house.users[7])
 assert statuses(phone, laptop, other) == [401, 401, 200]
