@@ -27,4 +27,5 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     client      commands
     pool        connections
     watch       whether an idle one can be used
+    failure     what the client raises, and what others raise meanwhile
 """

@@ -101,11 +101,14 @@ class Client(Redis):
 
     def _close(self, connection: Any, error: BaseException) -> None:
         """Close a connection on which anything went wrong; raise redis-py's kinds of errors for the system's."""
-        self.connection_pool.drop(connection)
+        failure: Exception | None = None
         if isinstance(error, socket.timeout):
-            raise TimeoutError("Timeout writing to socket") from error  # reading, the parser raises it
-        if isinstance(error, OSError | AttributeError):  # AttributeError: another thread closed it meanwhile
-            raise ConnectionError(f"Error while talking to {connection._host_error()}: {error}") from error
+            failure = TimeoutError("Timeout writing to socket")  # reading, the parser raises it
+        elif isinstance(error, OSError | AttributeError):  # AttributeError: another thread closed it meanwhile
+            failure = ConnectionError(f"Error while talking to {connection._host_error()}: {error}")
+        self.connection_pool.drop(connection, failure or error)
+        if failure is not None:
+            raise failure from error
 
     def _interpret(self, name: Any, answer: Any, options: dict[str, Any]) -> Any:
         """Return what redis-py makes of an answer, after the command's options; an error is a value."""

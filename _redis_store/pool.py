@@ -20,16 +20,12 @@ from typing import Any
 from weakref import ref
 
 from redis import ConnectionPool
-from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, WatchError
-from redis.retry import Retry
+from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
 
-from _redis_store.watch import NO_SOCKET, make_ready
+from _redis_store.watch import NO_SOCKET, check_health, make_ready
 
-#: Seconds after which a waiting call looks for itself: nobody tells it when Python frees a connection.
-PATIENCE = 0.05
-
-#: The errors after which redis-py has read all the answers of a pipeline or a transaction.
-ANSWERED = (ResponseError, WatchError)
+PATIENCE = 0.05  # seconds; then a waiting call looks for itself: nobody tells it when Python frees a connection
+ANSWERED = (ResponseError, WatchError)  # after these, redis-py has read all the answers of a pipeline or a transaction
 
 
 class Pool(ConnectionPool):
@@ -71,9 +67,9 @@ class Pool(ConnectionPool):
             if sock is not connection._sock or has_event(0) or has_unread():
                 make_ready(connection)
             if connection.health_check_interval:
-                connection.check_health()
-        except BaseException:
-            self.drop(connection)
+                check_health(connection)
+        except BaseException as error:
+            self.drop(connection, error)
             raise
         return connection
 
@@ -84,13 +80,19 @@ class Pool(ConnectionPool):
         """
         if not self.owns_connection(connection):  # made before a fork, or connected to a former master
             return self.drop(connection)
+        connection.is_new = False
         self._idle.append(connection)
         if self._waiting:
             self._serve(connection=True)
 
-    def drop(self, connection: Any) -> None:
-        """Close a connection; another one may take its place."""
+    def drop(self, connection: Any, error: BaseException | None = None) -> None:
+        """Close a connection, for that error; another one may take its place."""
         connection.disconnect()
+        if (
+            isinstance(error, TimeoutError) and not connection.is_new
+        ):  # a load balancer may have forgotten all idle ones
+            error.was_idle = True  # type: ignore[attr-defined]
+            self.disconnect(inuse_connections=False)
         self._existing.discard(ref(connection))  # a traceback may hold it for long
         if self._waiting:
             self._serve(connection=False)
@@ -112,7 +114,7 @@ class Pool(ConnectionPool):
         if connection._sock and (error is None or isinstance(error, ANSWERED)):
             self.give_back(connection)
         else:
-            self.drop(connection)
+            self.drop(connection, error)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the idle connections, and at will those in use as well: their commands fail."""
@@ -130,14 +132,14 @@ class Pool(ConnectionPool):
     def make_connection(self) -> Any:
         """Return a connection that is not connected yet, and does not count."""
         connection = self.connection_class(**self.connection_kwargs)
-        connection.watch = NO_SOCKET
+        connection.watch, connection.is_new = NO_SOCKET, True
         return connection
 
     def re_auth_callback(self, token: Any) -> None:
         """Let new connections authenticate with a new token; those in use go on until the server closes them."""
         self.disconnect(inuse_connections=False)
 
-    def set_retry(self, retry: Retry) -> None:
+    def set_retry(self, retry: Any) -> None:
         """Let redis-py's own methods repeat commands that way; those of `Client` are sent once."""
         self.connection_kwargs["retry"] = retry
         for connection in self._connections:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +17,7 @@ from redis import RedisCluster
 from redis.exceptions import ClusterCrossSlotError, ConnectionError, ResponseError, TimeoutError
 
 from _redis_store.connection import SOCKET_TIMEOUT
+from _redis_store.failure import FAILURES, describe, raise_interruption
 
 log = logging.getLogger("redis_store")
 
@@ -24,16 +25,9 @@ Command = tuple[Any, ...]
 
 MAX_TIMEOUTS = 3  # in a row; then Redis counts as away
 PAUSE = 0.5  # seconds between two tries while Redis is away; everything else fails at once
-
-#: What to do about an error, by its kind and text. Its own words stay out: they quote the command.
-HINTS = {
-    r"(unknown|unsupported) command|command (is )?not (available|supported)": (
-        "this server does not know the command, or its provider forbids it; needed are Redis 6.2 or newer and scripts "
-        "(EVAL), and for fakeredis its extra: pip install 'fakeredis[lua]'"
-    ),
-    r"permission|user executing the script": "Redis's ACL forbids command or key; the README says what to grant",
-    r"MovedError": "this is one server of a Cluster; connect to it with redis+cluster://",
-}
+MAX_PAUSE = 10  # seconds; a try that was slow is paid for with a pause as long
+REFILL = 0.1  # of the time in which a request does not wait goes back into its budget
+NAME_SERVER = 1  # seconds; one lost server of a Cluster takes less, a silent name server takes more
 
 
 class StoreUnavailable(Exception):
@@ -49,29 +43,40 @@ class CrossSlot(StoreUnavailable):
 
 
 class CircuitBreaker:
-    """Opens after MAX_TIMEOUTS in a row: then one command in PAUSE seconds tries, and its answer closes it."""
+    """Opens after MAX_TIMEOUTS in a row: then one command in PAUSE seconds tries, and its answer closes it.
 
-    def __init__(self) -> None:
+    A failure that took as long counts like a timeout, whatever its kind: a name server may be silent for ten seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.timeouts = 0
-        self.next_try = 0.0  # by the monotonic clock
+        self.cause = ""  # the first of them, in words
+        self.seconds = 0.0  # that the last failure took
+        self.next_try = 0.0
 
     def succeed(self) -> None:
         """Note an answer."""
         self.timeouts = 0
 
-    def fail(self, error: Exception) -> None:
-        """Note how a command failed. Any answer, a refused connection too, means that nobody has to wait."""
+    def fail(self, error: Exception, seconds: float = 0) -> None:
+        """Note how a command failed, and how long that took. What fails at once means that nobody has to wait."""
         if str(error) != "No connection available.":  # the pool's: Redis was not even asked
-            self.timeouts = self.timeouts + 1 if isinstance(error, TimeoutError) else 0
-        self.next_try = time.monotonic() + PAUSE
+            self.seconds = min(seconds, MAX_PAUSE)
+            if not isinstance(error, TimeoutError) and seconds < SOCKET_TIMEOUT:
+                self.timeouts = 0
+            else:
+                self.cause = self.cause if self.timeouts else describe(error)
+                self.timeouts += 1
+        self.next_try = self.clock() + max(PAUSE, self.seconds)
 
     def lets_pass(self) -> bool:
         """Return whether a command may be sent now."""
         if self.timeouts < MAX_TIMEOUTS:
             return True
-        if (now := time.monotonic()) < self.next_try:
+        if (now := self.clock()) < self.next_try:
             return False
-        self.next_try = now + PAUSE  # for the others: this one tries
+        self.next_try = now + max(PAUSE, 2 * self.seconds)  # for the others: this one tries
         return True
 
 
@@ -81,15 +86,24 @@ class Sender:
     Every method raises `StoreUnavailable`. A key that does not hold what the command works on reads as missing.
     """
 
-    def __init__(self, client: Any, origin: Sender | None = None, budget: float = math.inf) -> None:
+    def __init__(
+        self,
+        client: Any,
+        origin: Sender | None = None,
+        budget: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.client = client
-        self.budget = budget  # seconds that all commands together may still wait
+        self.budget = self._full = budget  # seconds that all commands together may still wait
+        self._least = min(SOCKET_TIMEOUT, budget / 2)  # with less of it, nothing is sent
+        self._cause = ""  # the last failure, in words
         self._origin = origin or self  # the process's, which knows the server
         if origin is None:
-            self.breaker = CircuitBreaker()
+            self.clock, self.breaker = clock, CircuitBreaker(clock)
             self._clustered = isinstance(client, RedisCluster)
         else:
-            self.breaker = origin.breaker
+            self.clock, self.breaker = origin.clock, origin.breaker
+        self._stopped = self.clock()  # when it last stopped waiting
 
     @property
     def clustered(self) -> bool:
@@ -97,7 +111,7 @@ class Sender:
         return self._origin._clustered
 
     def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
-        """Return the answer to a command. `again`: it may be sent twice, if the connection breaks before the answer."""
+        """Return the answer to a command. `again`: it may be sent twice, when the connection breaks, or was idle."""
 
         def send() -> Any:
             return self.client.execute_command(*command, NEVER_DECODE=True, **options)
@@ -127,41 +141,57 @@ class Sender:
             return list(pipeline.execute(raise_on_error=False))
 
     def _wait(self, name: str, send: Callable[[], Any], again: bool) -> Any:
-        if self.budget < SOCKET_TIMEOUT or not self.breaker.lets_pass():
-            raise StoreUnavailable(f"{name} was not sent: Redis keeps this request, or others, waiting")
-        start = time.monotonic()
+        outer, start = sys.exception(), self._start(name)
         try:
             answer = send()
             self.breaker.succeed()
             return answer
-        except Exception as error:  # the client raises more than RedisError: OSError, even AttributeError
-            if not isinstance(self.client, RedisCluster):  # there, one server may be away and the others are not
-                self.breaker.fail(error)
+        except FAILURES as error:
+            raise_interruption(error, outer)
             if _is_wrong_type(error):
+                self.breaker.succeed()
                 log.warning("a key that holds no string counts as missing")
                 return None
-            again = again and isinstance(error, ConnectionError)
+            seconds = self.clock() - start
+            may_help = self._note(error, seconds)
+            again = again and may_help and self.budget - seconds > self._least + seconds
             unavailable = self._unavailable(name, error)
         finally:
-            self.budget -= time.monotonic() - start
+            self._stopped = self.clock()
+            self.budget = max(0, self.budget - (self._stopped - start))
         if again:
             return self._wait(name, send, False)
         raise unavailable  # out here, so that it does not carry the client's error along
+
+    def _start(self, name: str) -> float:
+        """Return the time, if a command may be sent now."""
+        now = self.clock()
+        if self.budget < self._full:
+            self.budget = min(self._full, self.budget + (now - self._stopped) * REFILL)
+        if self.budget <= self._least:
+            words = f"Redis keeps this request waiting ({self._cause or 'it is slow'})"
+        elif self.breaker.lets_pass():
+            return now
+        else:
+            words = f"Redis keeps others waiting ({self.breaker.cause})"
+        raise StoreUnavailable(f"{name} was not sent: {words}")
+
+    def _note(self, error: Exception, seconds: float) -> bool:
+        """Note how a command failed; return whether another connection may do better."""
+        self._cause = describe(error)
+        was_idle = getattr(error, "was_idle", False)
+        # Of a Cluster's servers one may be away, and the others are not.
+        if not was_idle and (seconds >= NAME_SERVER or not isinstance(self.client, RedisCluster)):
+            self.breaker.fail(error, seconds)
+        return was_idle or isinstance(error, ConnectionError)
 
     def _unavailable(self, name: str, error: Exception) -> StoreUnavailable:
         """Return what is raised instead of the client's error."""
         if isinstance(error, ClusterCrossSlotError):  # a Cluster behind one address: now we know
             self._origin._clustered = True
             return CrossSlot(f"{name} has keys of several slots")
-        kind = type(error).__name__
-        # Only a network error is safe to quote: others quote the command, and with it the sid and the session.
-        words = str(error) if type(error) in (ConnectionError, TimeoutError) else _hint(f"{kind} {error}")
-        return StoreUnavailable(f"{name} failed with {kind}{words and ': '}{words}")
+        return StoreUnavailable(f"{name} failed with {describe(error)}")
 
 
 def _is_wrong_type(error: Exception) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
-
-
-def _hint(error: str) -> str:
-    return next((words for pattern, words in HINTS.items() if re.search(pattern, error[:200], re.I)), "")

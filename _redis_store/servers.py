@@ -81,6 +81,8 @@ class Sentinels(Sentinel):
         mine.sentinels = [*self.sentinels]
         address = super(Sentinels, mine).discover_master(service_name)  # type: ignore[no-untyped-call]
         self.sentinels = mine.sentinels
+        for sentinel in mine.sentinels:  # the next time is far off, and a load balancer may forget a connection
+            sentinel.connection_pool.disconnect(inuse_connections=False)
         return address
 
 

@@ -23,11 +23,18 @@ class Proxy:
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
         self.sockets: list[socket.socket] = []
         self.clients: list[Any] = []
+        self.forgotten: set[socket.socket] = set()
+        self.deaf = False
 
     def connect(self, **options: Any) -> Any:
         """A client of the server, through here. Options of `connect`."""
         self.clients.append(connect(self.url, **options))
         return self.clients[-1]
+
+    def forget(self, *, new: bool = False) -> None:
+        """Let nothing through any more, and tell nobody: on the connections there are, or on `new` ones as well."""
+        self.forgotten |= {*self.sockets}
+        self.deaf = new
 
     def __enter__(self) -> Proxy:
         threading.Thread(target=self.accept, daemon=True).start()
@@ -56,6 +63,8 @@ class Proxy:
         """Pass on one direction until either end is closed."""
         with suppress(OSError):
             while chunk := source.recv(1 << 20):
+                if self.deaf or source in self.forgotten:
+                    continue
                 if source.family == socket.AF_UNIX:
                     self.deliver(sink, chunk)
                 else:

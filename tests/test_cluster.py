@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +275,14 @@ def test_the_command_line_finds_sessions_in_all_slots(cluster: Any) -> None:
     assert len(run(args=["sessions", "list", "--json"]).stdout.splitlines()) == 3
     assert json.loads(run(args=["sessions", "stats", "--json"]).stdout)["signed_in"] == 3
     assert run(args=["sessions", "revoke", "--owner", "ada", "--yes"]).stdout == "Ended 3 sessions.\n"
+
+
+def test_a_read_survives_a_connection_that_was_forgotten(group: ClusterGroup, store: RedisStore) -> None:
+    """By a load balancer, say: it is open, and nothing comes back."""
+    sid = store.set({"n": 1})
+    with ExitStack() as silent:
+        for node in store.client.get_nodes():
+            for connection in node.redis_connection.connection_pool._connections if node.redis_connection else ():
+                here, _ = (silent.enter_context(end) for end in socket.socketpair())
+                os.dup2(here.fileno(), connection._sock.fileno())
+        assert store.within(1).get(sid) == {"n": 1}
