@@ -246,8 +246,8 @@ def ready() -> ResponseReturnValue:
     """Whether requests that need a session can be served now."""
     interface = cast(RedisSessionInterface, current_app.session_interface)
     try:
-        interface.store.client.ping()
-    except Exception:  # whatever the client raises, as in RedisStore
+        interface.store.sender.run("PING")
+    except StoreUnavailable:
         return {"redis": "unavailable"}, 503, {"Retry-After": str(RETRY_AFTER)}
     return {"redis": "ok"}
 

@@ -168,6 +168,7 @@ class Sender:
         now = self.clock()
         if self.budget < self._full:
             self.budget = min(self._full, self.budget + (now - self._stopped) * REFILL)
+            self._stopped = now
         if self.budget <= self._least:
             words = f"Redis keeps this request waiting ({self._cause or 'it is slow'})"
         elif self.breaker.lets_pass():

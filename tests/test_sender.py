@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -22,8 +24,8 @@ from redis.exceptions import (
 )
 
 from _redis_store.connection import SOCKET_TIMEOUT
-from _redis_store.sender import MAX_TIMEOUTS, PAUSE, CircuitBreaker
-from redis_store import RedisStore, StoreUnavailable
+from _redis_store.sender import MAX_TIMEOUTS, PAUSE, CircuitBreaker, Sender
+from redis_store import RedisStore, StoreUnavailable, connect
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,6 +106,114 @@ def test_one_of_many_threads_tries(frozen: RedisServer) -> None:
         waits = sorted(pool.map(lambda _: fails_in(store), range(8)))
     assert waits[-1] >= SOCKET_TIMEOUT
     assert waits[-2] < SOCKET_TIMEOUT
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def time_passes() -> Clock:
+    return Clock()
+
+
+URLS = ["redis://redis.internal", "redis+sentinel://a.internal,b.internal/service", "redis+cluster://a.internal"]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_silent_name_server_is_waited_for_now_and_then(
+    url: str, time_passes: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes ten seconds to say that there is no answer; for as long, at least, nobody else waits for it."""
+
+    def look_up(*args: Any) -> None:
+        time_passes.seconds += 10
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    sender = Sender(connect(url), clock=time_passes)
+    waits, messages = [], []
+    for _ in range(600):
+        start = time_passes()
+        with pytest.raises(StoreUnavailable) as caught:
+            Sender(sender.client, sender, budget=1).run("GET", "sid", again=True)
+        waits.append(time_passes() - start)
+        messages.append(str(caught.value))
+        time_passes.seconds += 0.1
+    assert all(waits[:MAX_TIMEOUTS])
+    assert sum(map(bool, waits)) <= MAX_TIMEOUTS + 6  # one in ten seconds
+    kind = {"redis": "ConnectionError: .*name resolution", "redis+sentinel": "MasterNotFoundError"}
+    cause = re.compile(kind.get(url.partition(":")[0], "RedisClusterException"))
+    assert all(map(cause.search, messages))
+    assert set(messages[MAX_TIMEOUTS : MAX_TIMEOUTS + 90]) == {messages[MAX_TIMEOUTS]}
+    assert messages[MAX_TIMEOUTS].startswith("GET was not sent: Redis keeps others waiting (")
+
+
+@pytest.mark.parametrize("error", [ConnectionError("reset"), OSError(), ResponseError("x"), UnicodeError()])
+def test_a_slow_failure_counts_like_a_timeout(error: Exception, time_passes: Clock) -> None:
+    """Whatever its kind; the first of them is the cause, and an answer ends it."""
+    breaker = CircuitBreaker(time_passes)
+    for later in (error, TimeoutError("another"), error):
+        assert breaker.lets_pass()
+        breaker.fail(later, SOCKET_TIMEOUT)
+    assert not breaker.lets_pass()
+    assert breaker.cause.startswith(type(error).__name__)
+    time_passes.seconds += PAUSE
+    assert breaker.lets_pass()
+    assert not breaker.lets_pass()
+    breaker.succeed()
+    assert breaker.lets_pass()
+    breaker.fail(TimeoutError("a new one"), SOCKET_TIMEOUT)
+    assert breaker.cause == "TimeoutError: a new one"
+
+
+def test_a_try_that_is_slow_is_the_only_one(time_passes: Clock) -> None:
+    """Nobody else tries before it is over; and one that is broken off does not close the way for ever."""
+    breaker = CircuitBreaker(time_passes)
+    for _ in range(MAX_TIMEOUTS):
+        breaker.fail(ConnectionError("x"), 4)
+    time_passes.seconds += 4
+    assert breaker.lets_pass()
+    time_passes.seconds += 7
+    assert not breaker.lets_pass()
+    time_passes.seconds += 1
+    assert breaker.lets_pass()
+
+
+def test_the_cause_is_named_when_a_request_may_not_wait_any_longer(frozen: RedisServer) -> None:
+    """By the command that was not sent."""
+    store = RedisStore(frozen.connect()).within(SOCKET_TIMEOUT)
+    fails_in(store)
+    with pytest.raises(StoreUnavailable, match=r"GET was not sent: .*this request waiting \(TimeoutError: "):
+        store.get("x")
+
+
+def test_the_budget_of_a_request_refills_slowly(server: RedisServer, time_passes: Clock) -> None:
+    """A tenth of the time that passes between its commands, and never more than there was: a stream may go on."""
+    sender = Sender(server.connect(), clock=time_passes)
+    stream = Sender(sender.client, sender, budget=1)
+    stream.budget = 0
+    for seconds, budget in ((2, 0.2), (0.4, 0.24), (0.2, 0.26), (3600, 1)):
+        time_passes.seconds += seconds
+        if budget < SOCKET_TIMEOUT:
+            with pytest.raises(StoreUnavailable, match="Redis keeps this request waiting"):
+                stream.run("PING")
+        else:
+            assert stream.run("PING") is True
+        assert stream.budget == pytest.approx(budget)
+
+
+def test_a_budget_of_one_timeout_is_enough_for_more_than_one_command(server: RedisServer) -> None:
+    """As long as Redis is quick."""
+    store = RedisStore(server.connect()).within(SOCKET_TIMEOUT)
+    for _ in range(3):
+        assert store.get("x") is None
 
 
 @pytest.mark.parametrize("answer", [None, ResponseError("x"), ConnectionError("refused"), OSError()])

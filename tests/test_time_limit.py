@@ -1,0 +1,128 @@
+"""A job's time limit that goes off in the middle of a command: an exception from a signal handler reaches the job."""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from conftest import SECRET_KEY, RedisServer, route
+from flask import Flask, session
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
+
+
+class JobTimeoutException(Exception):
+    """As RQ's, and Celery's SoftTimeLimitExceeded: an Exception like any other."""
+
+
+class Limit:
+    """Raises an error when it is called; its method does, too."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, *args: Any) -> None:
+        raise self.error
+
+    def stop(self, *args: Any) -> None:
+        self()
+
+
+KINDS: dict[str, Callable[[Exception], Any]] = {
+    "function": lambda error: lambda *args: Limit(error)(),
+    "method": lambda error: Limit(error).stop,
+    "object": lambda error: Limit(error),
+    "partial": lambda error: functools.partial(Limit.stop, Limit(error)),
+}
+
+#: The builtin TimeoutError is what a socket raises, and the client makes its own kind of it.
+ERRORS = [JobTimeoutException, Exception, RuntimeError, TimeoutError, OSError, ValueError, AttributeError]
+
+
+@pytest.fixture
+def frozen(make_server: Any) -> RedisServer:
+    server: RedisServer = make_server()
+    return server
+
+
+@contextmanager
+def limit(handler: Any, server: RedisServer | None) -> Iterator[None]:
+    """Let the limit go off while a command waits for this server; None: it never does."""
+    before = signal.signal(signal.SIGALRM, handler)
+    if server:
+        server.freeze()
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if server:
+            server.thaw()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", ERRORS)
+def test_it_passes_through_a_command(frozen: RedisServer, kind: str, error: type[Exception]) -> None:
+    """Whatever it is, and whatever raises it. The connection is not used again, and Redis is not to blame."""
+    for client in (
+        frozen.connect(),
+        redis.Redis(unix_socket_path=str(frozen.socket), retry=Retry(NoBackoff(), 0), socket_timeout=1),
+    ):
+        store, raised = RedisStore(client), error("the limit")
+        store.set({"n": 1}, "sid")
+        with limit(KINDS[kind](raised), frozen), pytest.raises(error) as caught:
+            store.get("other")
+        assert caught.value is raised
+        assert store.get("sid") == {"n": 1}
+        assert store.sender.breaker.timeouts == 0
+        client.close()
+
+
+def test_one_that_has_been_handled_is_not_raised_again(frozen: RedisServer) -> None:
+    """The job's handler may look into Redis, and find it away."""
+    store = RedisStore(frozen.connect())
+    handler = KINDS["function"](TimeoutError("the limit"))
+    with limit(handler, None):
+        try:
+            handler()
+        except TimeoutError:
+            frozen.stop()
+            with pytest.raises(StoreUnavailable, match="GET failed with ConnectionError"):
+                store.get("sid")
+
+
+@pytest.mark.parametrize("error", [JobTimeoutException, TimeoutError])
+def test_the_views_own_handler_gets_it(frozen: RedisServer, error: type[Exception]) -> None:
+    """Not a 503, for Redis is there."""
+    app = Flask("app")
+    app.config["SECRET_KEY"] = SECRET_KEY
+    app.session_interface = RedisSessionInterface(frozen.connect())
+    app.register_error_handler(error, lambda error: (f"handled {error}", 418))
+    route(app, "/", lambda: str(session.get("n")))
+    route(app, "/write", lambda: session.update(n=1))
+    browser = app.test_client()
+    browser.get("/write")
+    with limit(KINDS["method"](error("the limit")), frozen):
+        answer = browser.get("/")
+    assert (answer.status_code, answer.text) == (418, "handled the limit")
+    assert browser.get("/").text == "1"
+
+
+@pytest.mark.parametrize("error", [JobTimeoutException, TimeoutError])
+def test_saving_a_session_hands_it_on(frozen: RedisServer, error: type[Exception]) -> None:
+    """To whoever began the request, who may have set the limit."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.session_interface = RedisSessionInterface(frozen.connect())
+    route(app, "/write", lambda: session.update(n=1))
+    with pytest.raises(error, match="the limit"), limit(KINDS["method"](error("the limit")), frozen):
+        app.test_client().get("/write")
+    assert app.test_client().get("/write").status_code == 200
