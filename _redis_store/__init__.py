@@ -24,6 +24,7 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     sender      time budget and circuit breaker
     connection  `connect`
     servers     Sentinel and Cluster
+    url         what a URL says, checked
     client      commands
     pool        connections
     watch       whether an idle one can be used

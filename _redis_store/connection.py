@@ -7,12 +7,13 @@ import re
 from typing import Any
 
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from _redis_store.client import Client
 from _redis_store.pool import Pool
 from _redis_store.servers import connect_to_several
+from _redis_store.url import WrongOption, read_url
 
 SOCKET_TIMEOUT = 0.25  # seconds, each: for a connection of the pool, to connect, for an answer
 MAX_CONNECTIONS = 50  # per process; further threads wait SOCKET_TIMEOUT for one
@@ -27,7 +28,8 @@ def connect(url: str, **options: Any) -> Any:
     `url` is ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…`` for TLS with the certificate checked, or
     ``unix:///path/to/socket[?db=0]``. For several servers, ``redis+sentinel://…`` and ``redis+cluster://…``: see
     servers.py. Options in its query string go to redis-py's connections and the pool and win over what is set here,
-    `options` over both. ValueError: the URL is none of these; the message does not show it, nor a password in it.
+    `options` over both; url.py says what they may be. ValueError: the URL is none of these, or an option is wrong; the
+    message names that one, and shows neither the URL nor a password in it.
 
     The client is a `redis.Redis` (`Client`), or a `redis.RedisCluster`. redis-py's own defaults let one command wait
     for a minute. It would also repeat commands whose answer was lost, which is wrong for GETDEL and SET NX:
@@ -42,16 +44,19 @@ def connect(url: str, **options: Any) -> Any:
         "max_connections": MAX_CONNECTIONS,
         "timeout": SOCKET_TIMEOUT,  # the wait for a connection of the pool
     }
+    hint = "known options"
     try:
         if url.startswith(("redis+", "rediss+")):
             return connect_to_several(url, settings, options)
         if URL.fullmatch(url):
-            return Client(Pool(**settings | parse_url(url) | options))
-    except (TypeError, ValueError):
+            return Client(Pool(**settings | read_url(url) | options))
+    except WrongOption as error:
+        hint = str(error)
+    except (TypeError, ValueError, RedisError):
         pass  # its message may quote the password
     raise ValueError(
         "expected redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path, redis+sentinel://…/service or "
-        "redis+cluster://…, and known options"
+        f"redis+cluster://…, and {hint}"
     )
 
 

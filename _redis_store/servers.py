@@ -35,9 +35,10 @@ from redis.retry import Retry
 
 from _redis_store.client import Client
 from _redis_store.pool import Pool
+from _redis_store.url import read_url
 
 #: Scheme, kind, user and password, hosts, a Sentinel's service, the rest.
-SERVERS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?]*@)?([^/?@]+)(?:/([\w.-]+))?((?:/\d*)?(?:\?.*)?)")
+SERVERS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?]*@)?([^/?@#]+)(?:/([\w.-]+))?((?:/\d*)?(?:\?.*)?)")
 
 
 def connect_to_several(url: str, settings: dict[str, Any], options: dict[str, Any]) -> Any:
@@ -46,7 +47,9 @@ def connect_to_several(url: str, settings: dict[str, Any], options: dict[str, An
     if match is None or bool(match[5]) != (match[2] == "sentinel"):
         raise ValueError("expected redis+sentinel://host,…/service or redis+cluster://host,…")
     scheme, kind, user, hosts, service, rest = match.groups("")
-    settings = settings | parse_url(f"{scheme}://{user}{rest}") | options
+    settings = settings | read_url(f"{scheme}://{user}{rest}") | options
+    if settings.keys() & {"host", "port"}:
+        raise ValueError("expected no other host")
     login = {name: settings.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     Client(Pool(**settings))  # TypeError: an option is wrong
     servers = hosts.split(",")

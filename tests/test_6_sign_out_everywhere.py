@@ -233,12 +233,6 @@ def test_revoke_ends_all_sessions_of_the_owner_and_of_nobody_else(app: Flask, cl
     assert revoke(app) == 0
 
 
-class Name(str, Enum):  # noqa: UP042  # as StrEnum it would be the same to both
-    """To ``str()`` it is something else than to JSON."""
-
-    ADA = "ada"
-
-
 def test_an_owner_is_who_the_record_says(app: Flask, client: Any) -> None:
     """Also in the request that writes an object which the record keeps as another type."""
     route(app, "/enum", lambda: session.update(user_id=Name.ADA))
