@@ -497,7 +497,12 @@ class Machine(RuleBasedStateMachine):
         """The same, but it has."""
         self.hold("after", browser, *what)
 
-    @rule(browser=BROWSERS, slow=WHAT, fast=WHAT, late=st.booleans())
+    @rule(
+        browser=BROWSERS,
+        slow=st.just(("logout", "-")) | WHAT,
+        fast=st.just(("replace_sid", "-")) | WHAT,
+        late=st.booleans(),
+    )
     def meet(self, browser: str, slow: tuple[str, str], fast: tuple[str, str], late: bool) -> None:
         """Two requests with one cookie, of which one comes in the middle of the other; later, when both are due."""
         if late and self.redis == "up":
@@ -536,12 +541,12 @@ class Machine(RuleBasedStateMachine):
                 self.client.pexpire(key, self.client.pttl(key) - 1000 * MOVE)
 
     @redis_is("up")
-    @rule(browser=BROWSERS)
-    def use_for_long(self, browser: str) -> None:
+    @rule(browser=BROWSERS, view=st.sampled_from(["read", "write"]))
+    def use_for_long(self, browser: str, view: str) -> None:
         """Longer than a session lives without a refresh."""
         for _ in range(LIFETIME // MOVE + 2):
             self.move_clock()
-            self.ask(browser, "read")
+            self.ask(browser, view)
 
     def pick(self, which: int) -> str:
         live = list(self.model.live())
