@@ -138,18 +138,21 @@ class OwnerIndex:
         ended = kept = 0
         while sids := self.sids(owner, kept, kept + BATCH - 1):
             kept += keep in sids
-            ended += self.end(owner, [sid for sid in sids if sid != keep])
+            ended += self.end(owner, [sid for sid in sids if sid != keep], keep)
             if len(sids) < BATCH:
                 break
         return ended
 
-    def end(self, owner: str, sids: Sequence[str]) -> int:
-        """End these sessions of an owner; return how many there were to end."""
+    def end(self, owner: str, sids: Sequence[str], keep: str | None = None) -> int:
+        """End these sessions of an owner; return how many there were to end.
+
+        That of `keep` stays, even if one of these has moved there: an index may still have an old sid.
+        """
         ended = 0
         for batch in batches(sids):
             marks = [word for sid in batch for word in (MARK, _encode(sid))]
             self._store.sender.run("ZADD", self.key(owner), "XX", *marks)
-            ended += end_all(self._store, [sid for sid in batch if sid.isprintable()])
+            ended += end_all(self._store, [sid for sid in batch if sid.isprintable()], keep)
             for command in self.removing([owner], *batch):
                 self._store.sender.run(*command)
         return ended

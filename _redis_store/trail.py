@@ -14,12 +14,12 @@ from _redis_store.store import RedisStore
 BATCH = 500  # sids that one round trip may be about
 
 
-def end_moved(store: RedisStore, sid: str) -> bool:
+def end_moved(store: RedisStore, sid: str, keep: str | None = None) -> bool:
     """Return whether there was a session to end where the trail of `sid` leads, however long it is.
 
-    GET; then DEL and GET.
+    That of `keep` stays. GET; then DEL and GET.
     """
-    to, seen = _read(store.sender.run("GET", store.trail_key(sid), again=True)), {sid}
+    to, seen = _read(store.sender.run("GET", store.trail_key(sid), again=True)), {sid, keep}
     while to and to not in seen:
         seen.add(to)
         ended, trail = store.sender.run_all([("DEL", store.key(to)), ("GET", store.trail_key(to))], again=True)
@@ -35,14 +35,17 @@ def _read(trail: bytes | None) -> str:
     return sid if SID.fullmatch(sid) else ""
 
 
-def end_all(store: RedisStore, sids: Sequence[str]) -> int:
-    """End these sessions, here or where they have moved to; return how many there were to end. DEL and GET of each."""
+def end_all(store: RedisStore, sids: Sequence[str], keep: str | None = None) -> int:
+    """End these sessions, here or where they have moved to, but not that of `keep`; return how many there were to end.
+
+    DEL and GET of each.
+    """
     ended = 0
     for batch in batches(sids):
         commands = [command for sid in batch for command in (("DEL", store.key(sid)), ("GET", store.trail_key(sid)))]
         answers = iter(store.sender.run_all(commands, again=True, ordered=False))
         for sid, there, trail in zip(batch, answers, answers, strict=True):
-            ended += bool(there) or (trail is not None and end_moved(store, sid))
+            ended += bool(there) or (trail is not None and end_moved(store, sid, keep))
     return ended
 
 

@@ -136,7 +136,7 @@ class Write:
             others = [sid for each in sids if (sid := decode(each)) not in (self.to, self.sid)]
             was_counted = owner in names(self.change.before.values())  # under the old sid, too
             try:
-                self.index.end(owner, others[: over - was_counted])
+                self.index.end(owner, others[: over - was_counted], self.to)
             except StoreUnavailable as error:
                 log.warning("%s", error)
 
@@ -156,8 +156,7 @@ class Write:
 
     def _drop(self, ended: bool) -> str | None:
         """The session ended meanwhile, and stays ended, however often it is saved: its record is not forgotten."""
-        if self.to != self.sid:
-            self.index.remove(names(self.change.after.values()), self.to)  # it was listed before it was to be written
+        self.index.remove(names(self.change.after.values()), self.to)  # it was listed before it was to be written
         if ended:
             return ""
         # %r: no control character gets through, if names of keys come from visitors.
