@@ -245,6 +245,41 @@ def test_an_owner_is_who_the_record_says(app: Flask, client: Any) -> None:
     assert revoke(app) == 1
 
 
+def test_a_write_that_comes_too_late_leaves_no_sid_in_the_index(app: Flask, client: Any, clock: Clock) -> None:
+    """It was added once more before the write found that the session has another sid."""
+    browser, late = app.test_client(), app.test_client()
+    route(app, "/late", lambda: f"{session['user_id']}{browser.get('/regenerate')}{session.update(n=1)}")
+    browser.get("/login")
+    late.set_cookie("session", cookie_of(browser))
+    clock.offset = 400  # when a write adds it again
+    assert late.get("/late").status_code == 200
+    assert listed(client) == {sid_in(browser)}
+
+
+def test_revoke_keeps_a_session_whose_old_sid_is_still_in_the_index(app: Flask, client: Any) -> None:
+    """The process died before it could remove that: nobody ends what he wants to keep by its trail."""
+    browser, other = signed_in(app), signed_in(app)
+    old = sid_in(browser)
+    browser.get("/regenerate")
+    client.zadd("OWNER:SESSION:ada", {old: time.time() + IDLE})
+    assert revoke(app, keep=sid_in(browser)) == 1
+    assert (browser.get("/user").text, other.get("/user").text) == ("ada", "None")
+    client.zadd("OWNER:SESSION:ada", {old: time.time() + IDLE})
+    assert revoke(app) == 1
+    assert browser.get("/user").text == "None"
+
+
+def test_a_new_sid_is_not_ended_by_the_trail_of_an_old_one(app: Flask, client: Any) -> None:
+    """The old one is the first of those that are too many."""
+    app.config["SESSION_MAX_PER_OWNER"] = 1
+    browser = signed_in(app)
+    old = sid_in(browser)
+    browser.get("/regenerate")
+    client.zadd("OWNER:SESSION:ada", {old: time.time() + 1})
+    browser.get("/regenerate")
+    assert browser.get("/user").text == "ada"
+
+
 def test_revoke_keeps_the_session_that_is_named(app: Flask) -> None:
     """For "sign out everywhere else"."""
     here, there = signed_in(app), signed_in(app)
