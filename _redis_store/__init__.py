@@ -18,6 +18,8 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     store       the seven verbs
     change      what one request did: pure
     record      JSON bytes: pure
+    place       where in a session a value is: pure
+    tags        types that JSON lacks: pure
     cookie      the sid and its signature: pure
     settings    what each may be, and one snapshot of them for a request
     outage      the 503

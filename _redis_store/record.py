@@ -1,7 +1,6 @@
 """A session as JSON bytes, and back: `dump_record` and `load_record`. Pure.
 
-The bytes are those of JavaScript's ``JSON.stringify``: compact, UTF-8. Types that JSON lacks are marked with Flask's
-own tags, as in its cookie sessions: a tuple becomes ``{" t": [...]}``.
+The bytes are those of JavaScript's ``JSON.stringify``: compact, UTF-8. Types that JSON lacks are tagged: see tags.py.
 
 msgspec is fast, and changes some types silently (a tuple, a set, bytes). No list of them is needed: a record is good
 when it decodes to what was encoded. What is not, or is refused by msgspec, goes the slow way, which also finds what
@@ -11,61 +10,52 @@ that of ``==``, finds in it (Werkzeug's MultiDict).
 
 from __future__ import annotations
 
-import json
 import logging
 import marshal
-import math
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import msgspec
-from flask.json.tag import TaggedJSONSerializer
+
+from _redis_store.place import find
+from _redis_store.tags import are_registered, decode_slowly, encode_slowly, tag, untag
 
 log = logging.getLogger("redis_store")
 
 Session = dict[str, Any]
 
 MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
-TAGS = TaggedJSONSerializer()  # Flask's own, for the types that its cookie sessions keep
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"[]", b"{}")  # of brackets: what is inside the other counts, not which
-TAG = b'{" '  # how each tagged value begins; inside a text the quote would be escaped
+TAG = b'{" '  # how each of Flask's tags begins; inside a text the quote would be escaped
 
 
 #: What koa writes in other words than we do: numbers from 1e21, numbers below 1e-5, half a surrogate pair in a text.
 _KOAS_WORDS = (b"e+", b"0.00000", b"\\u")
 
+_REFUSALS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def _finite(digits: str) -> float:
-    if math.isfinite(number := float(digits)):
-        return number
-    raise ValueError(f"{digits} is not JSON")
-
-
-# Python's own json keeps what msgspec refuses: half a surrogate pair, in a text. Escaped, so the bytes are still UTF-8.
-_encode_slowly = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_decode_slowly = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
 
 
 def dump_record(session: Mapping[str, Any]) -> bytes:
     """Return the JSON bytes that are kept in Redis.
 
-    TypeError, naming key and type, for what neither JSON nor Flask's tags can keep: a set, NaN, a dict whose keys are
-    not strings, a list inside itself, more than MAX_DEPTH of them inside each other. As with Flask, a datetime comes
-    back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a tuple.
+    TypeError, naming key, type and the place inside, for what neither JSON nor a tag can keep: a set, NaN, a dict whose
+    keys are not strings, a list inside itself, more than MAX_DEPTH of them inside each other. As with Flask, a datetime
+    comes back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a
+    tuple.
     """
     try:
-        record = _encode(session)
-        if TAG not in record and _load(record) == session:
+        record = b"" if are_registered() else _encode(session)
+        if record and TAG not in record and _load(record) == session:
             marshal.dumps(session)  # type: ignore[arg-type]  # ValueError: it has a subclass; nothing tells so fast
             return record
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+    except _REFUSALS:
         pass  # the slow way says what is wrong, if anything is
-    return b"{%s}" % b",".join(_dump_member(key, value) for key, value in session.items())
+    return b"{%s}" % b",".join([_dump_named(key, value) for key, value in session.items()])
 
 
 def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
@@ -75,29 +65,52 @@ def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
     """
     try:
         return _encode(session) == record
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+    except _REFUSALS:
         return False
 
 
-def _dump_member(key: Any, value: Any) -> bytes:
+def _dump_named(key: Any, value: Any) -> bytes:
     """Return one key and its value. TypeError: they would not come back."""
     try:
-        member = {key: _tag(value)}
+        return _dump_member(key, value)
+    except _Refused:
+        reason = find(key, value, _why_not) or "it would come back under another key (which has to be a string)"
+    raise TypeError(f"session[{key!r}], of type {type(value).__name__}, does not survive JSON: {reason}")
+
+
+def _dump_member(key: Any, value: Any) -> bytes:
+    try:
+        member = {key: tag(value)}
         record = _dump(member)
-        if _load(record) != member:
-            _encode_slowly(member)  # raises, and says what it is, if JSON does not know it
-            raise TypeError("it would come back changed (a key has to be a string)")
-        return record[1:-1]
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        kind = type(value).__name__
-        raise TypeError(f"session[{key!r}], of type {kind}, does not survive JSON: {error}") from None
+        if _load(record) == member:
+            return record[1:-1]
+        encode_slowly(member)  # raises, and says what it is, if JSON does not know it
+        reason = "it would come back changed"
+    except RecursionError:
+        reason = "nested too deep"
+    except _REFUSALS as error:
+        reason = str(error) or type(error).__name__
+    raise _Refused(reason)
+
+
+class _Refused(Exception):
+    """Why a value does not come back from JSON."""
+
+
+def _why_not(value: Any) -> str:
+    """Return why the session cannot keep `value` under some key; nothing, if it can."""
+    try:
+        _dump_member("", value)
+    except _Refused as error:
+        return str(error)
+    return ""
 
 
 def _dump(value: Any) -> bytes:
     try:
         return _encode(value)
     except (TypeError, UnicodeEncodeError):  # a subclass of str; half a surrogate pair
-        return _encode_slowly(value).encode()
+        return encode_slowly(value).encode()
 
 
 def _load(record: bytes) -> Session:
@@ -105,9 +118,9 @@ def _load(record: bytes) -> Session:
     try:
         session: Session = _decode(record)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        session = _decode_slowly(record.decode())
+        session = decode_slowly(record.decode())
     if type(session) is not dict or _is_deep(session, record):
-        raise ValueError(f"a {type(session).__name__}, or nested too deep")
+        raise ValueError("nested too deep" if type(session) is dict else f"a {type(session).__name__}")
     return session
 
 
@@ -141,25 +154,6 @@ def is_plain(record: bytes) -> bool:
     return not any(word in record for word in _KOAS_WORDS)
 
 
-def _tag(value: Any) -> Any:
-    """Return `value` in JSON's own types, with Flask's tags for the others."""
-    if isinstance(value, dict):
-        tagged = {key: _tag(item) for key, item in value.items()}
-        if len(tagged) == 1 and (key := next(iter(tagged))) in TAGS.tags:  # looks like a tag, is none: Flask marks it
-            return {" di": {f"{key}__": tagged[key]}}
-        return tagged
-    if isinstance(value, list | tuple):
-        items = [_tag(item) for item in value]
-        return items if isinstance(value, list) else {" t": items}
-    return TAGS.tag(value)
-
-
-def _untag(value: Any) -> Any:
-    if isinstance(value, dict):
-        return TAGS.untag({key: _untag(item) for key, item in value.items()})
-    return [_untag(item) for item in value] if isinstance(value, list) else value
-
-
 def load_record(record: bytes | None) -> Session | None:
     """Return what `dump_record` made into `record`.
 
@@ -169,8 +163,8 @@ def load_record(record: bytes | None) -> Session | None:
         return None
     try:
         session = _load(record)
-        if TAG in record:
-            session = {key: _untag(value) for key, value in session.items()}
+        if TAG in record or are_registered():
+            session = {key: untag(value) for key, value in session.items()}
             dump_record(session)  # what could be read and not be written would fail the request that reads it
         return session
     except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder

@@ -305,6 +305,41 @@ def test_the_error_names_what_is_inside(value: Any) -> None:
         dump_record({"cart": value})
 
 
+PLACES: dict[str, tuple[Any, Any, str]] = {
+    "in a list of dicts": (
+        "cart",
+        {"items": [{"price": 1.5}] * 17 + [{"price": Decimal("1.5")}]},
+        r"cart\.items\[17\]\.price, of type Decimal: Object of type Decimal is not JSON serializable",
+    ),
+    "the value itself": ("cart", {1}, "Object of type set is not JSON serializable"),
+    "in a tuple": ("cart", [1, (2, [math.nan])], r"cart\[1\]\[1\]\[0\], of type float: Out of range .*"),
+    "the first of two": ("cart", {"a": {1}, "b": {2}}, r"cart\.a, of type set: .*"),
+    "a key": ("cart", {"items": [{}, {7: 1}]}, r"cart\.items\[1\], of type dict: its key 7, of type int, would .*"),
+    "a key of the value itself": ("cart", {True: 1}, "its key True, of type bool, would come back changed .*"),
+    "behind a key that is no string": ("cart", {(1, 2): {3}}, r"cart\[\(1, 2\)\], of type set: .*"),
+    "a key of the session": (5, 1, "it would come back under another key .*"),
+    "behind a key of the session": (5, [{1}], r"\[5\]\[0\], of type set: .*"),
+    "keys that are no names": (
+        "my cart",
+        {"": [{"a b": {"\n": {1}}}]},
+        r"\['my cart'\]\[''\]\[0\]\['a b'\]\['\\n'\], .*",
+    ),
+    "a list inside itself": ("cart", {"a": [0, loop]}, r"cart\.a\[1\]\[0\], of type list: it is inside itself"),
+    "in what looks like a tag": ("cart", {" t": [{1}]}, r"cart\[' t'\]\[0\], of type set: .*"),
+    "in a subclass of dict": ("cart", defaultdict(list, a=[b"", {1}]), r"cart\.a\[1\], of type set: .*"),
+    "half surrogate pairs": ("cart", {"a": "\ud83d" + "\ude00"}, r"cart\.a, of type str: it would come back changed"),
+    "a key that is long": ("cart", {"k" * 1000: {1}}, r"cart\.k{55}…k{60}, of type set: .*"),
+}
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_the_error_says_where(where: str) -> None:
+    """As one writes it in JavaScript or Jinja, and what is the matter there; the session itself has nothing to hide."""
+    key, value, words = PLACES[where]
+    with pytest.raises(TypeError, match=rf"^session\[{key!r}\], of type \w+, does not survive JSON: {words}$"):
+        dump_record({"fine": 1, key: value})
+
+
 # How deep --------------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +369,13 @@ def test_brackets_inside_texts_do_not_count(text: str) -> None:
     """As a value, as a key, between others that are real, and beside what is tagged."""
     for session in ({"a": text}, {text: 1}, {"a": [[[text]], {text: [text, {}]}]}, {"a": (text, [()])}):
         assert load_record(dump_record(session)) == session
+
+
+def test_the_error_says_what_is_nested_too_deep() -> None:
+    """The way there is long: its two ends are shown."""
+    comments = {"fine": nest("dicts", 5), "bad": nest("dicts", MAX_DEPTH)}
+    with pytest.raises(TypeError, match=r": tree\.bad\.a\.a\.[a.]*…[a.]*, of type int: nested too deep$"):
+        dump_record({"tree": comments})
 
 
 def test_a_tuple_counts_as_the_two_that_it_is_written_as() -> None:
