@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, has_request_context, request
+from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface
 
 from _redis_store import cookie, listing, settings
@@ -45,6 +46,7 @@ from _redis_store.sender import StoreUnavailable
 from _redis_store.session import SKIP_REFRESH, RedisSession
 from _redis_store.settings import MAKE_KEY, Settings
 from _redis_store.store import WEEK, RedisStore
+from _redis_store.tags import TAGS
 
 __all__ = [
     "MAKE_KEY",
@@ -78,6 +80,11 @@ class RedisSessionInterface(SessionInterface):
     def __init__(self, client_or_store: Any, *, clock: Callable[[], float] = time.time) -> None:
         self.store = client_or_store if isinstance(client_or_store, RedisStore) else RedisStore(client_or_store)
         self.clock = clock
+
+    @property
+    def serializer(self) -> TaggedJSONSerializer:
+        """What keeps the types that JSON lacks. ``register`` one of your own, as in Flask; it is for all apps here."""
+        return TAGS
 
     def check(self, app: Flask) -> None:
         """Fill in default settings; ValueError for a wrong one, with key, value and what was expected.

@@ -26,7 +26,7 @@ def merge(
             merged.pop(key, None)
         elif _same(before, now):
             continue
-        elif depth and isinstance(now, dict) and isinstance(other, dict):
+        elif depth and isinstance(now, dict) and type(other) is dict:  # no type that an app registered
             merged[key] = merge(before if isinstance(before, dict) else {}, now, other, depth - 1)
         else:
             merged[key] = now
