@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -47,6 +48,12 @@ def test_any_change_of_the_owner_makes_a_new_sid(app: Flask, client: Any, before
     assert sids[0] != sids[1]
 
 
+class Name(str, Enum):  # noqa: UP042  # the old way, which many apps have
+    """A text, as the record has it."""
+
+    ADA = "ada"
+
+
 ADA, BOB, NOBODY = {"user_id": "ada"}, {"user_id": "bob"}, dict[str, str]()
 
 
@@ -58,6 +65,7 @@ ADA, BOB, NOBODY = {"user_id": "ada"}, {"user_id": "bob"}, dict[str, str]()
         (NOBODY, NOBODY, False, True, "move"),
         (NOBODY, NOBODY, True, True, "move"),
         (NOBODY, ADA, False, False, "login"),
+        (ADA, {"user_id": Name.ADA}, False, False, "write"),
         (NOBODY, ADA, True, True, "login"),
         (ADA, ADA, False, False, "write"),
         (ADA, ADA, True, False, "write"),
