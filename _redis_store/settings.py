@@ -116,7 +116,11 @@ def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
     known = app.extensions.get("redis_session")
     if known is not None:
         seen, settings = known
-        if seen == (_freeze(_values(app.config)), clock):
+        try:
+            values = _values(app.config)
+        except KeyError:  # one was removed: its default counts
+            values = ()
+        if seen == (_freeze(values), clock):
             return settings  # type: ignore[no-any-return]
     settings = _check(app, clock)
     if known is None and (strangers := _find_strangers(app)):

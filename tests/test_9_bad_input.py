@@ -425,6 +425,15 @@ def test_a_setting_is_checked_for_each_interface_of_an_app(app: Flask, client: A
         app.test_client().get("/read")
 
 
+def test_a_setting_that_is_removed_has_its_default(app: Flask, client: Any) -> None:
+    """As when a test takes back what it had set before the first request."""
+    app.config["SESSION_MAX_BYTES"] = 5
+    app.test_client().get("/read")
+    del app.config["SESSION_MAX_BYTES"]
+    assert app.test_client().get("/write").status_code == 200
+    assert content(client) == {"n": 1}
+
+
 def test_a_wrong_setting_is_one_error_in_the_log(client: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Flask saves no session that it could not open."""
     app = Flask("app")
