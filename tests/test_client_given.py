@@ -72,6 +72,14 @@ def test_what_is_no_client_is_a_type_error_that_names_it(taken: Callable[[Any], 
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", [None, b"redis://:hunter2@localhost", 6379, {"url": "redis://:hunter2@localhost"}])
+def test_a_url_is_text(url: Any) -> None:
+    """None is what an environment gives that has none."""
+    with pytest.raises(TypeError, match=f"expected a URL.*got a {type(url).__name__}") as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("prefix", [None, b"SHOP:", 5])
 def test_a_prefix_is_text(prefix: Any) -> None:
     """Bytes would fail with the first key."""

@@ -16,6 +16,7 @@ from conftest import PERMISSIONS, SECRET_KEY, interface_of, route
 from flask import Flask, session
 from topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
+from _redis_store import cli
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 
 
@@ -126,6 +127,31 @@ def test_every_request_works_behind_one_address(one_address: Any, before: list[s
     assert listed == (there if signs_in else set())
     anonymous = last == "/write" or (before == ["/write"] and last in ("/regenerate", "revoke"))
     assert len(there) == (signs_in or anonymous)
+
+
+@pytest.mark.parametrize("owner", ["ada", "7"])
+def test_a_session_of_two_owners_ends_with_either_behind_one_address(one_address: Any, owner: str) -> None:
+    """By whichever of their indexes, after both were told of a new sid; and too many of either are trimmed."""
+    app = make_app(one_address)
+    app.config["SESSION_MAX_PER_OWNER"] = 2
+    route(app, "/both", lambda: session.update(user_id="ada", _user_id=7))
+    browsers = [app.test_client() for _ in range(3)]
+    for browser in browsers:
+        assert [browser.get(path).status_code for path in ("/write", "/both", "/regenerate")] == [200, 200, 200]
+    assert [browser.get("/user").text for browser in browsers].count("ada") == 2
+    with app.app_context():
+        assert interface_of(app).revoke(owner) == 2
+    assert [browser.get("/user").text for browser in browsers] == ["None", "None", "None"]
+
+
+@pytest.mark.parametrize("words", ["list", "list --owner ada", "stats", "revoke --owner ada --yes"])
+def test_the_command_line_works_behind_one_address(one_address: Any, words: str) -> None:
+    """It scans, as there is one server to ask."""
+    app = make_app(one_address)
+    assert app.test_client().get("/login").status_code == 200
+    result = app.test_cli_runner().invoke(cli.sessions, words.split())
+    assert result.exit_code == 0, result.output
+    assert ("ada" in result.output) == words.startswith("list")
 
 
 @pytest.fixture(scope="module")
@@ -261,8 +287,6 @@ def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -
 
 def test_the_command_line_finds_sessions_in_all_slots(cluster: Any) -> None:
     """SCAN asks every server; reading and ending sessions takes one key at a time."""
-    from _redis_store import cli
-
     cluster.flushall()
     app = Flask("app")
     app.secret_key = SECRET_KEY
