@@ -103,7 +103,7 @@ class Sender:
             self._clustered = isinstance(client, RedisCluster)
         else:
             self.clock, self.breaker = origin.clock, origin.breaker
-        self._stopped = self.clock()  # when it last stopped waiting
+        self._refilled = budget, self.clock()  # the budget, and when that was
 
     @property
     def clustered(self) -> bool:
@@ -141,7 +141,9 @@ class Sender:
             return list(pipeline.execute(raise_on_error=False))
 
     def _wait(self, name: str, send: Callable[[], Any], again: bool) -> Any:
-        outer, start = sys.exception(), self._start(name)
+        outer, start = sys.exception(), self.clock()
+        if (self.budget <= self._least and not self._refill(start)) or not self.breaker.lets_pass():
+            raise self._not_sent(name)
         try:
             answer = send()
             self.breaker.succeed()
@@ -157,25 +159,25 @@ class Sender:
             again = again and may_help and self.budget - seconds > self._least + seconds
             unavailable = self._unavailable(name, error)
         finally:
-            self._stopped = self.clock()
-            self.budget = max(0, self.budget - (self._stopped - start))
+            self.budget -= self.clock() - start
         if again:
             return self._wait(name, send, False)
         raise unavailable  # out here, so that it does not carry the client's error along
 
-    def _start(self, name: str) -> float:
-        """Return the time, if a command may be sent now."""
-        now = self.clock()
-        if self.budget < self._full:
-            self.budget = min(self._full, self.budget + (now - self._stopped) * REFILL)
-            self._stopped = now
+    def _refill(self, now: float) -> bool:
+        """Put something back into the budget for the time that was not spent waiting; return whether it is enough."""
+        before, since = self._refilled
+        rest = max(0, now - since - (before - self.budget))
+        self.budget = min(self._full, max(0, self.budget) + rest * REFILL)
+        self._refilled = self.budget, now
+        return self.budget > self._least
+
+    def _not_sent(self, name: str) -> StoreUnavailable:
         if self.budget <= self._least:
-            words = f"Redis keeps this request waiting ({self._cause or 'it is slow'})"
-        elif self.breaker.lets_pass():
-            return now
-        else:
-            words = f"Redis keeps others waiting ({self.breaker.cause})"
-        raise StoreUnavailable(f"{name} was not sent: {words}")
+            return StoreUnavailable(
+                f"{name} was not sent: Redis keeps this request waiting ({self._cause or 'it is slow'})"
+            )
+        return StoreUnavailable(f"{name} was not sent: Redis keeps others waiting ({self.breaker.cause})")
 
     def _note(self, error: Exception, seconds: float) -> bool:
         """Note how a command failed; return whether another connection may do better."""
