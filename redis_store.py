@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, has_request_context, request
+from flask.globals import request_ctx
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface
 
@@ -41,9 +42,9 @@ from _redis_store.cookie import new_sid
 from _redis_store.listing import SessionInfo
 from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse
 from _redis_store.owners import OwnerIndex, name_of
-from _redis_store.save import save
+from _redis_store.save import save, skip_refresh
 from _redis_store.sender import StoreUnavailable
-from _redis_store.session import SKIP_REFRESH, RedisSession
+from _redis_store.session import SID, RedisSession
 from _redis_store.settings import MAKE_KEY, Settings
 from _redis_store.store import WEEK, RedisStore
 from _redis_store.tags import TAGS
@@ -83,7 +84,7 @@ class RedisSessionInterface(SessionInterface):
 
     @property
     def serializer(self) -> TaggedJSONSerializer:
-        """What keeps the types that JSON lacks. ``register`` one of your own, as in Flask; it is for all apps here."""
+        """Flask's, to ``register`` types with that JSON lacks; for all apps of the process."""
         return TAGS
 
     def check(self, app: Flask) -> None:
@@ -101,9 +102,9 @@ class RedisSessionInterface(SessionInterface):
             return None
         session = RedisSession(values, request.environ, self.get_cookie_name(app), self.store)
         request.environ[SESSION] = session  # for `_get_store`
-        # Flask opens it before it matches the URL. Whoever does so later, as `session_transaction`, uses the object
-        # itself.
-        if request.url_rule is not None or request.routing_exception is not None:
+        # Flask opens it before it matches the URL, if it lets the host in. Who opens it later uses the object itself.
+        if request.url_rule is not None or (request.routing_exception and request_ctx.url_adapter is not None):
+            session.by_hand = True
             session.load()
         return session
 
@@ -113,8 +114,8 @@ class RedisSessionInterface(SessionInterface):
 
         The cookie is set exactly when Redis confirmed that the key's EX was, deleted only by the request that ended
         the session, and left alone otherwise: the browser may hold a newer one. A change that could not be stored
-        makes the response a 503. TypeError, ValueError: the session holds what JSON cannot keep, or too much of it;
-        nothing was written.
+        makes the response a 503. SessionUnavailable instead: somebody else than Flask opened it, and asks for this.
+        TypeError, ValueError: the session holds what JSON cannot keep, or too much of it; nothing was written.
         """
         if session is None:
             return
@@ -124,6 +125,8 @@ class RedisSessionInterface(SessionInterface):
             sid = save(session, response.status_code)
         except StoreUnavailable as error:
             log.warning("%s", error)
+            if session.by_hand:
+                raise SessionUnavailable from error
             refuse(app, response)
         if session.failure is not None and response.status_code == 503:
             response.headers.setdefault("Retry-After", str(RETRY_AFTER))
@@ -134,8 +137,11 @@ class RedisSessionInterface(SessionInterface):
                 response.headers["Vary"] = "Cookie"
         if sid is not None:
             self._set_cookie(app, session, sid, response)
+        if response.is_streamed:
+            response.call_on_close(session.note_loss)
 
     def _set_cookie(self, app: Flask, session: RedisSession, sid: str, response: Response) -> None:
+        session.environ[SID] = sid
         name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
         if sid:
             value = cookie.make(session.settings, sid, session.permanent)
@@ -189,11 +195,3 @@ class RedisSessionInterface(SessionInterface):
         """Return the store; in a request its own, which waits for Redis no longer than one request may."""
         session = request.environ.get(SESSION) if has_request_context() else None
         return session.store if isinstance(session, RedisSession) and session.origin is self.store else self.store
-
-
-def skip_refresh() -> None:
-    """Leave this request's session as old as it is: for a health check, and what else no person asks for.
-
-    It does not read the session; one that the request itself reads or changes is kept alive all the same.
-    """
-    request.environ[SKIP_REFRESH] = True

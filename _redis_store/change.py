@@ -45,6 +45,21 @@ def is_owner(value: Any) -> bool:
     return value is not None and value is not False and value != ""
 
 
+def changed_keys(record: bytes, now: Mapping[str, Any]) -> frozenset[str]:
+    """Return the keys of a session whose values are no longer those of its record."""
+    before = load_record(record or None) or {}
+    if not record and is_empty(now):
+        return frozenset()
+    return frozenset(key for key in {**before, **now} if _dump_one(before, key) != _dump_one(now, key))
+
+
+def _dump_one(session: Mapping[str, Any], key: str) -> bytes | None:
+    try:
+        return dump_record({key: session[key]}) if key in session else None
+    except TypeError:  # it could not have been stored
+        return b""
+
+
 def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return who is signed in, by the keys of the session that may say so; as the record says it.
 

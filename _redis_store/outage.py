@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,15 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
     """`StoreUnavailable` inside a view: Flask makes it a 503, no handler needed. `save_session` adds Retry-After."""
 
     description = "The session store cannot be reached."
+
+
+#: How Flask calls teardown functions.
+_TEARDOWN = (Flask.do_teardown_request.__code__, Flask.do_teardown_appcontext.__code__)
+
+
+def is_tearing_down() -> bool:
+    """Return whether a teardown function asks. Only the stack tells: a page that is streamed has one more teardown."""
+    return any(frame.f_code in _TEARDOWN for frame, _ in traceback.walk_stack(None))
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from flask import request
+
 from _redis_store.change import is_empty
 from _redis_store.cookie import max_age_of
 from _redis_store.owners import OwnerIndex, names
 from _redis_store.record import dump_record, is_plain, is_record_of, load_record
 from _redis_store.sender import StoreUnavailable
-from _redis_store.session import RedisSession
+from _redis_store.session import SKIP_REFRESH, RedisSession
 from _redis_store.trail import end_moved
 from _redis_store.write import Write
 
@@ -27,7 +29,8 @@ def save(session: RedisSession, status: int) -> str | None:
     if not session.loaded:
         if not session.is_due():
             return None
-        session.load()
+        session.read()
+        session.hidden = session.failure is not None
     if session.failure is None:
         return _save(session)
     if _is_missed(session, status):
@@ -93,3 +96,11 @@ def _refresh(session: RedisSession) -> str | None:
     except StoreUnavailable as error:  # nothing is lost: the next request tries again
         log.warning("%s", error)
     return None
+
+
+def skip_refresh() -> None:
+    """Leave this request's session as old as it is: for a health check, and what else no person asks for.
+
+    It does not read the session; one that the request itself reads or changes is kept alive all the same.
+    """
+    request.environ[SKIP_REFRESH] = True

@@ -9,9 +9,9 @@ from typing import Any
 
 from flask.sessions import SecureCookieSession
 
-from _redis_store.change import owners_of
+from _redis_store.change import changed_keys, owners_of
 from _redis_store.cookie import Cookie, began_at, choose, is_due, read_all
-from _redis_store.outage import SessionUnavailable
+from _redis_store.outage import SessionUnavailable, is_tearing_down
 from _redis_store.record import load_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings
@@ -21,6 +21,8 @@ log = logging.getLogger("redis_store")
 
 #: The key in a WSGI environ by which a request says that it keeps no session alive.
 SKIP_REFRESH = "redis_store.skip_refresh"
+#: The sid that the last response gave away. The events of a socket share an environ, and nobody takes their cookies.
+SID = "redis_store.sid"
 
 
 class RedisSession(SecureCookieSession):
@@ -40,20 +42,26 @@ class RedisSession(SecureCookieSession):
     cleared = False  #: whether `clear` was called: nothing in it comes from the record
     max_age = 0  #: seconds, when cookie and TTL are set
     saved = False  #: whether the response is decided
-    on_update = staticmethod(
-        lambda self: setattr(self, "_changed", True)
-    )  # as Flask's, without a closure for each request
+    dropped = False  #: whether it ended before its changes could be stored, which the log says
+    by_hand = False  #: whether somebody else than Flask opened it: no response is made with it
 
     _store: RedisStore | None = None
     _accessed = _changed = _touched = _reading = False
+    _lost: frozenset[str] = frozenset()  # keys that the log has named already
 
     def __init__(self, settings: Settings, environ: dict[str, Any], name: str, origin: RedisStore) -> None:
         # Not super().__init__(), which would only set on_update again.
         self.settings = settings
-        self._environ, self._name = environ, name  # where the cookies are, which are looked at when they are needed
+        self.environ, self._name = environ, name  # where the cookies are, which are looked at when they are needed
         self.origin = origin  #: the process's store
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
         self._lock = threading.RLock()
+
+    @staticmethod
+    def on_update(self: RedisSession) -> None:  # as Flask's, without a closure for each request
+        self._changed = True
+        if self.saved:
+            self.note_loss()
 
     @property
     def accessed(self) -> bool:
@@ -99,19 +107,30 @@ class RedisSession(SecureCookieSession):
         """
         if self.loaded:
             return bool(self.record) and is_due(self.settings, self.signed_at)
-        if "HTTP_COOKIE" not in self._environ or SKIP_REFRESH in self._environ:
+        if "HTTP_COOKIE" not in self.environ or SKIP_REFRESH in self.environ:
             return False
         return any(cookie.permanent and is_due(self.settings, cookie.signed_at) for cookie in self._read_cookies())
 
     def _read_cookies(self) -> list[Cookie]:
-        return read_all(self.settings, self._environ.get("HTTP_COOKIE", ""), self._name)
+        return read_all(self.settings, self.environ.get("HTTP_COOKIE", ""), self._name)
 
     def load(self) -> None:
-        """Read the record, once. SessionUnavailable, once: Redis is away.
+        """Read the record, if nobody did. SessionUnavailable, once: Redis is away.
 
         From then on, and wherever Flask is answering another error already, the session just looks empty: an error
         page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
+        Afterwards it is raised each time, and a page that is being streamed breaks off; but in no teardown function,
+        which Flask calls whatever the page is about.
         """
+        first = self.read()
+        told = first and not self.saved and sys.exception() in (None, self._outer_error)
+        if self.failure is not None:
+            if told or (self._is_over() and not is_tearing_down()):
+                raise SessionUnavailable
+            self.hidden = True
+
+    def read(self) -> bool:
+        """Read the record, and return True, if nobody did. `failure` says why it could not be read."""
         with self._lock:  # a request may use threads, and what logs a problem while reading may look at the session
             first = not self.loaded and not self._reading
             if first:
@@ -121,16 +140,28 @@ class RedisSession(SecureCookieSession):
                     self.loaded = True
                 finally:
                     self._reading = False
-        if self.failure is not None:
-            if first and not self.saved and sys.exception() is self._outer_error:
-                raise SessionUnavailable
-            self.hidden = True
+        return first
+
+    def _is_over(self) -> bool:
+        """Return whether Flask has forgotten the request. A page that is streamed, or a thread, may go on with it."""
+        return self.saved and self.environ.get("werkzeug.request") is None
+
+    def note_loss(self) -> None:
+        """Log the keys that were changed too late to be stored."""
+        if self.dropped or not self.loaded or not (self._is_over() or is_tearing_down()):
+            return
+        if lost := changed_keys(self.record, self) - self._lost:
+            self._lost |= lost
+            log.warning("a session was changed after its response was sent, and that is lost: %.1000r", sorted(lost))
 
     def _read(self) -> None:
         self.before: dict[str, Any] = {}  # who was signed in
-        if (cookie := choose(self.settings, self._read_cookies())) is None:
+        if (given := self.environ.get(SID)) is not None:
+            self.sid = given
+        elif (cookie := choose(self.settings, self._read_cookies())) is not None:
+            self.sid, self.signed_at = cookie.sid, cookie.signed_at
+        if not self.sid:
             return
-        self.sid, self.signed_at = cookie.sid, cookie.signed_at
         try:
             record = self.store.read(self.sid)
         except StoreUnavailable as error:

@@ -161,5 +161,6 @@ class Write:
             return ""
         # %r: no control character gets through, if names of keys come from visitors.
         changed = sorted(self.change.changed)
+        self.session.dropped = True
         log.warning("a session ended while a request changed it; the changes are dropped: %.1000r", changed)
         return None
