@@ -145,6 +145,10 @@ class RedisSessionInterface(SessionInterface):
         name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
         if sid:
             value = cookie.make(session.settings, sid, session.permanent)
+            others = cookie.read_all(session.settings, session.environ.get("HTTP_COOKIE", ""), name)
+            if attributes["domain"] and any(other.sid != sid for other in others):
+                # It may be from before SESSION_COOKIE_DOMAIN was set, and two sessions are none.
+                response.delete_cookie(name, **attributes | {"domain": None})
             response.set_cookie(name, value, max_age=session.max_age if session.permanent else None, **attributes)
         else:
             response.delete_cookie(name, **attributes)

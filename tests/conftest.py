@@ -258,6 +258,15 @@ def sign(app: Flask, sid: str, *, permanent: bool = True) -> str:
     return make(settings, sid, permanent)
 
 
+def recipe(line: str) -> str:
+    """The Python block of the README that has this line in it."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (Path(__file__).parent.parent / "README.md").read_text(), re.M | re.S
+    )
+    (block,) = [block for block in blocks if line in block]
+    return str(block)
+
+
 def route(app: Flask, path: str, view: Callable[[], Any]) -> None:
     """A view in one line: what it returns, or "ok"."""
     app.add_url_rule(path, path, lambda: view() or "ok")

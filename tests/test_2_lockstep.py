@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import Clock, route, set_cookie, sid_of, sign
-from flask import Flask, session
+from conftest import Clock, recipe, route, set_cookie, sid_of, sign
+from flask import Flask, get_flashed_messages, session
 from test_3_logout_is_final import under_way
 
 LIFETIME = 1000
@@ -65,6 +66,49 @@ def test_saying_only_how_long_it_lasts_begins_no_session(app: Flask, client: Any
     browser.get("/")
     assert str(set_cookie(browser.get("/pop"))).startswith("session=;")
     assert client.keys() == []
+
+
+SAYINGS: list[Callable[[], Any]] = [
+    lambda: setattr(session, "permanent", True),
+    lambda: setattr(session, "permanent", False),
+    lambda: session.update(_permanent=True),
+    lambda: session.setdefault("_permanent", True),
+    lambda: (session.pop("no", None), setattr(session, "permanent", True)),  # type: ignore[func-returns-value]
+    lambda: session.clear() if not session else setattr(session, "permanent", True),
+    lambda: (session.setdefault("x", 1), session.pop("x"), setattr(session, "permanent", True)),  # type: ignore[func-returns-value]
+    lambda: (get_flashed_messages(), setattr(session, "permanent", True)),  # type: ignore[func-returns-value]
+    lambda: (setattr(session, "permanent", True), setattr(session, "modified", True)),  # type: ignore[func-returns-value]
+    lambda: (setattr(session, "permanent", True), session.regenerate()),  # type: ignore[attr-defined, func-returns-value]
+]
+
+
+@pytest.mark.parametrize("default", [True, False])
+@pytest.mark.parametrize("path", ["/no", "/missing", "/static/x"])
+@pytest.mark.parametrize("say", SAYINGS)
+def test_a_hundred_visits_of_an_app_that_says_so_each_time_leave_nothing(
+    app: Flask, client: Any, say: Callable[[], Any], path: str, default: bool
+) -> None:
+    """An idiom of many apps, in before_request; a health check keeps no cookie."""
+    app.config["SESSION_PERMANENT"] = default
+    app.before_request(lambda: say() and None)
+    for _ in range(10):
+        assert set_cookie(app.test_client().get(path)) is None
+    assert client.keys() == []
+
+
+@pytest.mark.parametrize("say", SAYINGS[:8])
+def test_who_has_a_session_pays_for_no_refresh_before_it_is_due(
+    app: Flask, client: Any, clock: Clock, say: Callable[[], Any]
+) -> None:
+    """In such an app: the first time may be a write, all others are a GET, until the cookie is old enough."""
+    app.before_request(lambda: say() and None)
+    browser = app.test_client()
+    for path in ("/write", "/no"):
+        browser.get(path)
+    age(client, 500)
+    for path in ("/no", "/read", "/same", "/missing"):
+        assert set_cookie(browser.get(path)) is None
+    assert ttl(client) == LIFETIME - 500
 
 
 @pytest.mark.parametrize("path", ["/read", "/no"])
@@ -184,6 +228,26 @@ def test_a_raw_cookie_of_a_session_that_is_not_permanent_is_not_refreshed(app: F
     for path in ("/read", "/no"):
         assert set_cookie(browser.get(path)) is None
     assert ttl(client) == LIFETIME - 500
+
+
+def test_a_cookie_that_ends_with_the_browser_may_have_a_sliding_limit(app: Flask, client: Any, clock: Clock) -> None:
+    """With the function that the README shows: use keeps the session alive, and no visitor gets one by it."""
+    app.config["SESSION_PERMANENT"] = False
+    keep_alive: dict[str, Any] = {"app": app, "session": session}
+    exec(recipe("def keep_alive"), keep_alive)
+    browser = app.test_client()
+    assert set_cookie(browser.get("/read")) is None
+    browser.get("/write")
+    for visit in range(1, 5):
+        clock.offset = visit * (LIFETIME - 10)
+        age(client, LIFETIME - 10)
+        cookie = str(set_cookie(browser.get("/no")))
+        assert "session=" in cookie
+        assert "Max-Age" not in cookie
+        assert ttl(client) == LIFETIME
+    assert browser.get("/read").text == "1"
+    clock.offset += LIFETIME + 1
+    assert browser.get("/read").text == "None"
 
 
 def test_session_permanent_false_is_flasks_default(app: Flask, client: Any) -> None:

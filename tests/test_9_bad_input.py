@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -234,6 +235,47 @@ def test_the_cookie_from_before_a_domain_was_set_signs_nobody_out(app: Flask, cl
     for header in (f"session={old}; {young}", f"{young}; session={old}"):
         assert ask(app, header).text == "{'n': 1}"
     assert content(client) == {"n": 1}
+
+
+@pytest.mark.parametrize("domain", ["example.com", "www.example.com"])
+@pytest.mark.parametrize(
+    "ways", [["in"], ["out", "in"], ["read", "in"], ["in", "out", "in"], ["new", "in"], ["write", "new"]]
+)
+def test_a_sign_in_after_a_domain_was_set_locks_nobody_out(
+    app: Flask, client: Any, clock: Clock, caplog: pytest.LogCaptureFixture, domain: str, ways: str
+) -> None:
+    """The new cookie is of the domain, and the one from before of the host: it goes, or there would be two sessions."""
+    views: dict[str, Callable[[], Any]] = {
+        "in": lambda: session.update(user_id=session.get("user_id", 0) + 1),
+        "out": lambda: session.clear(),
+        "new": lambda: session.regenerate(),  # type: ignore[attr-defined]
+    }
+    for name, view in views.items():
+        route(app, f"/{name}", view)
+    browser = app.test_client()
+
+    def visit(path: str) -> str:
+        return str(browser.get(path, base_url="https://www.example.com").text)
+
+    visit("/write")
+    app.config["SESSION_COOKIE_DOMAIN"] = domain
+    for seconds, way in enumerate(ways.split()):
+        clock.offset = 400 * seconds
+        visit(f"/{way}")
+    assert eval(visit("/read")) == load_record(client.get(f"SESSION:{sid_of(client)}"))
+    assert caplog.messages == []
+
+
+def test_two_sessions_that_a_browser_already_has_end_with_a_sign_in(app: Flask, client: Any) -> None:
+    """One cookie of the host, one of the domain, and both are good: signing in helps."""
+    route(app, "/in", lambda: session.update(user_id="ada"))
+    app.config["SESSION_COOKIE_DOMAIN"] = "example.com"
+    two_sessions(client)
+    browser = app.test_client()
+    for sid, domain, origin_only in ((SID, "www.example.com", True), (OURS, "example.com", False)):
+        browser.set_cookie("session", sign(app, sid), domain=domain, origin_only=origin_only)
+    texts = [browser.get(path, base_url="https://www.example.com").text for path in ("/read", "/in", "/read")]
+    assert (texts[0], texts[2]) == ("{}", "{'user_id': 'ada'}")
 
 
 @pytest.mark.parametrize(
