@@ -137,7 +137,7 @@ class RedisSessionInterface(SessionInterface):
                 response.headers["Vary"] = "Cookie"
         if sid is not None:
             self._set_cookie(app, session, sid, response)
-        if response.is_streamed:
+        if session.accessed and response.is_streamed:
             response.call_on_close(session.note_loss)
 
     def _set_cookie(self, app: Flask, session: RedisSession, sid: str, response: Response) -> None:
@@ -145,8 +145,7 @@ class RedisSessionInterface(SessionInterface):
         name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
         if sid:
             value = cookie.make(session.settings, sid, session.permanent)
-            others = cookie.read_all(session.settings, session.environ.get("HTTP_COOKIE", ""), name)
-            if attributes["domain"] and any(other.sid != sid for other in others):
+            if attributes["domain"] and session.brought_another(sid):
                 # It may be from before SESSION_COOKIE_DOMAIN was set, and two sessions are none.
                 response.delete_cookie(name, **attributes | {"domain": None})
             response.set_cookie(name, value, max_age=session.max_age if session.permanent else None, **attributes)

@@ -40,13 +40,14 @@ class RedisSession(SecureCookieSession):
     hidden = False  #: whether the session then looked empty to somebody, instead of raising
     regenerated = False  #: whether it gets a new sid at the end of the request
     cleared = False  #: whether `clear` was called: nothing in it comes from the record
+    touched = False  #: whether `modified` was set by hand
     max_age = 0  #: seconds, when cookie and TTL are set
     saved = False  #: whether the response is decided
     dropped = False  #: whether it ended before its changes could be stored, which the log says
     by_hand = False  #: whether somebody else than Flask opened it: no response is made with it
 
     _store: RedisStore | None = None
-    _accessed = _changed = _touched = _reading = False
+    _accessed = _changed = _reading = False
     _lost: frozenset[str] = frozenset()  # keys that the log has named already
 
     def __init__(self, settings: Settings, environ: dict[str, Any], name: str, origin: RedisStore) -> None:
@@ -77,16 +78,11 @@ class RedisSession(SecureCookieSession):
     @property
     def modified(self) -> bool:
         """Whether a key was set or deleted. Set by hand, it keeps the session alive, as a change does."""
-        return self._changed or self._touched
+        return self._changed or self.touched
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._touched = bool(value)
-
-    @property
-    def touched(self) -> bool:
-        """Whether `modified` was set by hand."""
-        return self._touched
+        self.touched = bool(value)
 
     @property
     def store(self) -> RedisStore:
@@ -113,6 +109,10 @@ class RedisSession(SecureCookieSession):
 
     def _read_cookies(self) -> list[Cookie]:
         return read_all(self.settings, self.environ.get("HTTP_COOKIE", ""), self._name)
+
+    def brought_another(self, sid: str) -> bool:
+        """Return whether the browser sent a cookie of another sid along."""
+        return any(cookie.sid != sid for cookie in self._read_cookies())
 
     def load(self) -> None:
         """Read the record, if nobody did. SessionUnavailable, once: Redis is away.
