@@ -242,7 +242,7 @@ def test_the_cookie_from_before_a_domain_was_set_signs_nobody_out(app: Flask, cl
     "ways", [["in"], ["out", "in"], ["read", "in"], ["in", "out", "in"], ["new", "in"], ["write", "new"]]
 )
 def test_a_sign_in_after_a_domain_was_set_locks_nobody_out(
-    app: Flask, client: Any, clock: Clock, caplog: pytest.LogCaptureFixture, domain: str, ways: str
+    app: Flask, client: Any, clock: Clock, caplog: pytest.LogCaptureFixture, domain: str, ways: list[str]
 ) -> None:
     """The new cookie is of the domain, and the one from before of the host: it goes, or there would be two sessions."""
     views: dict[str, Callable[[], Any]] = {
@@ -259,7 +259,7 @@ def test_a_sign_in_after_a_domain_was_set_locks_nobody_out(
 
     visit("/write")
     app.config["SESSION_COOKIE_DOMAIN"] = domain
-    for seconds, way in enumerate(ways.split()):
+    for seconds, way in enumerate(ways):
         clock.offset = 400 * seconds
         visit(f"/{way}")
     assert eval(visit("/read")) == load_record(client.get(f"SESSION:{sid_of(client)}"))
