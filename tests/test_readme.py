@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from conftest import Clock, RedisServer, interface_of
+from conftest import Clock, RedisServer, interface_of, recipe
 from flask import Flask
 from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
@@ -85,7 +85,7 @@ def test_the_cost_table_is_tested_row_by_row() -> None:
 
 def test_the_two_lines_are_all_that_an_app_needs(server: RedisServer) -> None:
     """The code of "In your own app" runs as it stands, but for the address."""
-    code, *_ = blocks("python", section("In your own app"))
+    code = recipe("RedisSessionInterface(connect(")
     app = Flask("own")
     exec(code.replace("redis://localhost:6379/0", server.url), {"app": app})
     assert isinstance(app.session_interface, RedisSessionInterface)
