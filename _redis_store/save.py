@@ -78,7 +78,7 @@ def _end(session: RedisSession) -> str | None:
     sender, ended = session.store.sender, 0
     if session.record:
         removing = OwnerIndex(session.store).removing(names(session.before.values()), session.sid)
-        ended, *_ = sender.run_all([("DEL", session.store.key(session.sid)), *removing], again=True)
+        ended, *_ = sender.run_all([session.store.destroying(session.sid), *removing], again=True)
     session.record, session.before = b"", {}
     return "" if ended or (session.sid and end_moved(session.store, session.sid)) else None
 

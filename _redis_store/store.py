@@ -114,11 +114,8 @@ class RedisStore:
         return sid
 
     def destroy(self, sid: str) -> bool:
-        """End the session.
-
-        Return False when there was none (or a lost answer made it ask twice). DEL; koa's ``destroy``.
-        """
-        return bool(self.sender.run("DEL", self.key(sid), again=True))
+        """End the session; return False when there was none (or its answer was lost). DEL; koa's ``destroy``."""
+        return bool(self.sender.run(*self.destroying(sid), again=True))
 
     def touch(self, sid: str, *, max_age: int = WEEK) -> bool:
         """Keep the session for `max_age` seconds from now; return False when there is none. EXPIRE."""
@@ -155,6 +152,10 @@ class RedisStore:
         return bool(self.sender.run(*self.swapping(sid, seen, record, max_age)))
 
     # The commands of a write, to be sent together with others. A last answer that is true: it took place.
+
+    def destroying(self, sid: str) -> Command:
+        """Return the command of `destroy`."""
+        return ("DEL", self.key(sid))
 
     def adding(self, sid: str, record: bytes, max_age: int) -> Command:
         """Return the command of `add`."""

@@ -22,7 +22,7 @@ def end_moved(store: RedisStore, sid: str, keep: str | None = None) -> bool:
     to, seen = _read(store.sender.run("GET", store.trail_key(sid), again=True)), {sid, keep}
     while to and to not in seen:
         seen.add(to)
-        ended, trail = store.sender.run_all([("DEL", store.key(to)), ("GET", store.trail_key(to))], again=True)
+        ended, trail = store.sender.run_all([store.destroying(to), ("GET", store.trail_key(to))], again=True)
         if ended:
             return True
         to = _read(trail)
@@ -42,7 +42,7 @@ def end_all(store: RedisStore, sids: Sequence[str], keep: str | None = None) -> 
     """
     ended = 0
     for batch in batches(sids):
-        commands = [command for sid in batch for command in (("DEL", store.key(sid)), ("GET", store.trail_key(sid)))]
+        commands = [command for sid in batch for command in (store.destroying(sid), ("GET", store.trail_key(sid)))]
         answers = iter(store.sender.run_all(commands, again=True, ordered=False))
         for sid, there, trail in zip(batch, answers, answers, strict=True):
             ended += bool(there) or (trail is not None and end_moved(store, sid, keep))

@@ -56,24 +56,22 @@ class MixesUp(RedisStore):
 class EndsNothing(RedisStore):
     """Broken: a logout is answered, and that is all."""
 
-    def destroy(self, sid: str) -> bool:
-        return True
+    def destroying(self, sid: str) -> tuple[Any, ...]:
+        return ("EXISTS", self.key(sid))
 
 
 class WritesNothing(RedisStore):
     """Broken: a new session is confirmed, but not stored."""
 
-    def add(self, *args: Any, **kwargs: Any) -> bool:
-        return True
+    def adding(self, *args: Any) -> tuple[Any, ...]:
+        return ("ECHO", "yes")
 
 
 class KeepsForEver(RedisStore):
     """Broken: a new session has no TTL."""
 
-    def add(self, sid: str, *args: Any, **kwargs: Any) -> bool:
-        added = super().add(sid, *args, **kwargs)
-        self.client.persist(self.key(sid))
-        return added
+    def adding(self, sid: str, record: bytes, max_age: int) -> tuple[Any, ...]:
+        return ("SET", self.key(sid), record, "NX")
 
 
 class Crashes(RedisStore):
