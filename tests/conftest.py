@@ -19,9 +19,11 @@ import fakeredis
 import faults
 import pytest
 import redis
+import tiers
 from flask import Flask
 from itsdangerous import TimestampSigner
 
+from _redis_store.connection import SOCKET_TIMEOUT
 from _redis_store.cookie import make
 from _redis_store.record import load_record
 from _redis_store.sender import Command, Sender
@@ -30,6 +32,9 @@ from redis_store import RedisSessionInterface, RedisStore, connect
 
 SECRET_KEY = "only-for-tests-" + "0123456789abcdef" * 2
 
+PATIENCE = 30  # seconds to wait for Redis where a test is not about time, for the machine may be busy
+LEFT_OUT = pytest.StashKey[int]()  # how many tests only the thorough tier has
+
 #: What the README lets the app's own Redis user do, as ACL rules: patterns of keys (~) and commands (+).
 ACL = re.findall(r"^ACL SETUSER .*", (Path(__file__).parent.parent / "README.md").read_text(), re.M)
 PERMISSIONS = re.findall(r"[~+]\S+", ACL[0])
@@ -37,8 +42,20 @@ PERMISSIONS = re.findall(r"[~+]\S+", ACL[0])
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
+    parser.addoption("--thorough", action="store_true", help="every round, order and fault: see tests/tiers.py")
     parser.addoption("--machine-examples", type=int, help="how many runs tests/test_machine.py tries, at random")
     parser.addoption("--write-readme", action="store_true", help="the figures of the fault matrix go into the README")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    tiers.choose(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = set(tiers.left_out(items))
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=[*left_out])
+    config.stash[LEFT_OUT] = len(left_out)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -47,12 +64,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     for line in faults.table() if faults.FIGURES else []:
         terminalreporter.write_line(line)
     skipped = Counter(str(report.longrepr[-1]) for report in terminalreporter.stats.get("skipped", []))
     for reason, number in skipped.items():
         terminalreporter.write_line(f"{number} tests were skipped: {reason.removeprefix('Skipped: ')}")
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{left_out} tests were left out, and rounds of others: --thorough has them all")
 
 
 def find_redis_server() -> str:
@@ -62,6 +81,8 @@ def find_redis_server() -> str:
 
 class RedisServer:
     """A private ``redis-server`` on a unix socket in a folder of its own; nobody else's Redis is ever touched."""
+
+    patience: float = SOCKET_TIMEOUT  # seconds, of its clients
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.socket = folder / "redis.sock"
@@ -85,7 +106,8 @@ class RedisServer:
 
     def connect(self, **options: Any) -> redis.Redis:
         """A client whose connections are closed when the test is over."""
-        self.clients.append(connect(self.url, **options))
+        timeouts = dict.fromkeys(["timeout", "socket_timeout", "socket_connect_timeout"], self.patience)
+        self.clients.append(connect(self.url, **timeouts | options))
         return self.clients[-1]
 
     def log_in(self, *rules: str, **options: Any) -> redis.Redis:
@@ -131,13 +153,14 @@ def make_server() -> Iterator[Any]:
 def shared_server() -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = RedisServer(Path(folder))
+        server.patience = PATIENCE
         yield server
         server.stop()
 
 
 @pytest.fixture
 def server(shared_server: RedisServer) -> Iterator[RedisServer]:
-    """The tests' own redis-server, empty."""
+    """The tests' own redis-server, empty. Nothing stops or freezes it, so that its clients may be patient."""
     shared_server.connect().flushall()
     yield shared_server
     shared_server.disconnect()
@@ -168,7 +191,7 @@ def store(least: Any) -> RedisStore:
 def app(least: Any, clock: Clock) -> Flask:
     """A Flask app with the two lines, whose clock a test may move, and no view yet."""
     app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(least, clock=clock)
     return app
 

@@ -19,6 +19,7 @@ from flask.sessions import NullSession, SecureCookieSession
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
+from tiers import rounds
 
 from _redis_store.record import dump_record, load_record
 from redis_store import RedisSessionInterface, RedisStore
@@ -82,14 +83,14 @@ def typed(value: Any) -> Any:
 
 
 @given(sessions)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(50, 300), deadline=None)
 def test_every_session_survives_its_record(data: dict[str, Any]) -> None:
     """What dump_record writes, load_record reads: equal, and of the same types."""
     assert typed(load_record(dump_record(data))) == typed(data)
 
 
 @given(sessions.filter(bool))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(15, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_session_survives_redis(app: Flask, data: dict[str, Any]) -> None:
     """Through the interface, on either backend, a session comes back as it was."""
     browser = app.test_client()

@@ -11,10 +11,11 @@ from conftest import SECRET_KEY, Clock, content, route, set_cookie, sid_of, sign
 from flask import Flask, Response, flash, session
 from flask.globals import request_ctx
 from flask.testing import FlaskClient
+from tiers import rounds
 
 from redis_store import RedisSessionInterface
 
-ROUNDS = 200  # for each pair of what is under way and how the session ends
+ROUNDS = rounds(3, 200)  # for each pair of what is under way and how the session ends
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_1_drop_in import sessions, typed
 from test_3_logout_is_final import under_way
+from tiers import rounds
 
 from _redis_store.record import load_record
 from redis_store import merge
 
-ROUNDS = 200
+ROUNDS = rounds(20, 200)
 
 
 def test_writers_of_different_keys_both_win(app: Flask, client: Any) -> None:

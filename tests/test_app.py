@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urljoin
 import fakeredis
 import pytest
 import redis
-from conftest import SECRET_KEY, find_redis_server, set_cookie
+from conftest import PATIENCE, SECRET_KEY, find_redis_server, set_cookie
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -46,7 +46,7 @@ CONFIG = {
 @pytest.fixture
 def app(least: Any) -> Flask:
     """The app itself, on both backends."""
-    return create_app(CONFIG, least)
+    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, least)
 
 
 @pytest.fixture

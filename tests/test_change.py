@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_1_drop_in import leaves, sessions, typed, values
+from tiers import rounds
 
 from _redis_store.change import Change, is_empty, merge, owners_of
 from _redis_store.record import Session, dump_record, load_record
@@ -141,7 +142,7 @@ close = st.fixed_dictionaries(
 )
 some = close | sessions
 changes = st.builds(change_of, st.none() | some, some, cleared=st.booleans(), regenerated=st.booleans())
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=rounds(40, 150), deadline=None)
 
 
 @given(changes, st.none() | some)

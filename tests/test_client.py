@@ -389,11 +389,11 @@ def test_commands_that_wait_work(server: RedisServer, client: Any) -> None:
     """Within the timeout; after it, the connection is closed."""
     client.rpush("queue", 1)
     assert client.blpop("queue", timeout=1) == (text(client, b"queue"), text(client, b"1"))
+    hasty = server.connect(socket_timeout=0.25)
     with pytest.raises(TimeoutError):
-        client.blpop("queue", timeout=1)
-    client.rpush("queue", 2)
-    patient = server.connect(socket_timeout=5)
-    assert patient.blpop("queue", timeout=1) == (b"queue", b"2")
+        hasty.blpop("queue", timeout=1)
+    hasty.rpush("queue", 2)
+    assert client.blpop("queue", timeout=1) == (text(client, b"queue"), text(client, b"2"))
 
 
 def test_monitor_and_a_connection_of_ones_own_work(client: Any) -> None:

@@ -17,9 +17,10 @@ import pytest
 import redis
 from calls import check, check_whole
 from conftest import RedisServer
+from tiers import rounds
 
-CALLS = 15_000  # of all threads together; 100,000 is thorough
-STEPS = 5  # from one place where a call is broken off to the next; 1 is thorough
+CALLS = rounds(3_000, 100_000)  # of all threads together
+STEPS = rounds(23, 1)  # from one place where a call is broken off to the next
 DEADLINE = 60  # seconds for all; then something hangs
 PATIENT = {name: DEADLINE for name in ("timeout", "socket_timeout", "socket_connect_timeout")}
 PARTS = (str(Path(__file__).parent.parent / "_redis_store"), str(Path(redis.__file__).parent))

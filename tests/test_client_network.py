@@ -12,8 +12,9 @@ from calls import check, check_whole
 from conftest import RedisServer
 from proxy import Proxy
 from redis.exceptions import ConnectionError, TimeoutError
+from tiers import rounds
 
-CALLS = 60  # of each thread; 400 is thorough
+CALLS = rounds(30, 400)  # of each thread
 DEADLINE = 60  # seconds for all; then something hangs
 
 
@@ -26,6 +27,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 ANSWERS = b"$7\r\nthe key\r\n$-1\r\n$7\r\nthe key\r\n"
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("place", range(1, len(ANSWERS)))
 @pytest.mark.parametrize("fault", ["split", "cut", "late"])
 def test_an_answer_may_break_at_every_place(proxy: Proxy, place: int, fault: str) -> None:

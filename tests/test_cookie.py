@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from itsdangerous import Signer
+from tiers import rounds
 from werkzeug.sansio.http import parse_cookie
 
 from _redis_store.cookie import (
@@ -163,7 +164,7 @@ quoted = st.lists(parts | st.sampled_from(['"', "\\", '"a"', "\\073", '="']) | a
 
 
 @given(bare)
-@hypothesis_settings(max_examples=1000, deadline=None)
+@hypothesis_settings(max_examples=rounds(100, 1000), deadline=None)
 def test_cookies_are_found_as_werkzeug_finds_them(header: str) -> None:
     """But for values with a space inside, which Werkzeug leaves out, and which are never ours."""
     found = [value for value in _find_all(header, "session") if not re.search("[ \t]", value)]
@@ -171,7 +172,7 @@ def test_cookies_are_found_as_werkzeug_finds_them(header: str) -> None:
 
 
 @given(quoted)
-@hypothesis_settings(max_examples=1000, deadline=None)
+@hypothesis_settings(max_examples=rounds(100, 1000), deadline=None)
 def test_cookies_are_found_as_werkzeug_finds_them_among_quoted_ones(header: str) -> None:
     """The same, whatever bytes came."""
     found = [value for value in _find_all(header, "session") if '"' in header or not re.search("[ \t]", value)]
@@ -198,7 +199,7 @@ def test_bytes_that_are_no_utf_8_fail_no_request(app: Flask, header: str) -> Non
 
 
 @given(st.data())
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=rounds(50, 300), deadline=None)
 def test_a_cookie_that_was_changed_says_nothing_else(data: st.DataObject) -> None:
     """Whichever character it is: none counts, or one that says the same (base64 has bits to spare)."""
     place = data.draw(st.integers(0, len(GOOD) - 1))

@@ -14,7 +14,7 @@ from typing import Any
 
 import fakeredis
 import pytest
-from conftest import SECRET_KEY, Clock, set_cookie
+from conftest import PATIENCE, SECRET_KEY, Clock, set_cookie
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
@@ -43,7 +43,7 @@ BOTS = [f"198.51.100.{number}" for number in range(30)]
 
 @pytest.fixture
 def app(client: Any) -> Flask:
-    return create_app(CONFIG, client)
+    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client)
 
 
 def sign_in(

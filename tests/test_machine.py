@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 )
 from redis import RedisError
 from test_races import Gate
+from tiers import rounds
 from werkzeug.test import TestResponse
 
 from _redis_store.cookie import began_at
@@ -307,7 +308,8 @@ WHAT = (
 WHICH = st.integers(0, 7)  # of what there is, the oldest first
 JUNK = [b"", b"\xff\x00", b"{", b"null", b"[1]", b'{"a":{" d":5}}', b'{"a":{" u":"x"}}', b"[" * 200, "a list"]
 MAX_HELD = 3
-EXAMPLES, STEPS = 60, 40
+EXAMPLES, STEPS = rounds(12, 60), 40
+UNTIL_FOUND = 300  # examples; most need few
 PATIENCE = {"frozen": 2, "refusing": 4, "down": 4}  # requests until it is repaired
 BUSY, FROZEN = 10, 0.05  # seconds to wait for an answer: the machine that runs this may be busy, a frozen Redis is not
 
@@ -974,7 +976,7 @@ BROKEN: list[type[RedisStore | RedisSessionInterface | Client]] = [
 def test_the_machine_can_lose(durable: RedisServer, clock: Clock, broken: type[Any]) -> None:
     """It finds what each of these does wrong."""
     until_found = settings(
-        max_examples=5 * EXAMPLES,
+        max_examples=UNTIL_FOUND,
         derandomize=True,
         stateful_step_count=STEPS,
         deadline=None,

@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import fakeredis
 import pytest
 import requests
-from conftest import SECRET_KEY, interface_of
+from conftest import PATIENCE, SECRET_KEY, interface_of
 from flask import Flask, redirect, request, session
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
@@ -228,7 +228,7 @@ def open_browser() -> Iterator[Callable[[str], Browser]]:
 @pytest.fixture
 def site(least: Any, provider: Provider) -> Iterator[str]:
     """Where our app answers, on both backends, with the provider that is a process."""
-    with serve(create_app({**CONFIG, "OAUTH_ISSUER": provider.issuer}, least)) as site:
+    with serve(create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE, "OAUTH_ISSUER": provider.issuer}, least)) as site:
         yield site
 
 

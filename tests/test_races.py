@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from conftest import Clock, interface_of, route, sid_of
 from flask import Flask, request, session
+from tiers import rounds
 from werkzeug.serving import make_server
 
 from _redis_store.record import load_record
 from redis_store import RedisStore
 
-ROUNDS = 200
+ROUNDS = rounds(5, 200)
+COUNT = rounds(20, 100)
 
 
 class Browser:
@@ -110,7 +112,7 @@ def house(app: Flask, client: Any) -> Iterator[House]:
 def test_a_slow_request_neither_brings_back_nor_touches_the_cookie(
     house: House, clock: Clock, slow: str, end: str
 ) -> None:
-    """200 rounds each: the session ends while the request is in its view."""
+    """The session ends while the request is in its view."""
     for _ in range(ROUNDS):
         house.client.flushall()
         clock.offset = 0
@@ -132,7 +134,7 @@ def test_a_slow_request_neither_brings_back_nor_touches_the_cookie(
 
 
 def test_a_slow_regeneration_does_not_survive_a_logout(house: House) -> None:
-    """200 rounds: it finds the session ended, and does not carry it over to its new sid."""
+    """It finds the session ended, and does not carry it over to its new sid."""
     for _ in range(ROUNDS):
         browser = Browser(house.port)
         browser.get("/login")
@@ -144,7 +146,7 @@ def test_a_slow_regeneration_does_not_survive_a_logout(house: House) -> None:
 
 
 def test_a_logout_and_a_regeneration_in_any_order_leave_no_session(house: House) -> None:
-    """200 rounds at full speed with the same cookie: however they meet, the user is signed out."""
+    """At full speed with the same cookie: however they meet, the user is signed out."""
     for _ in range(ROUNDS):
         browser = Browser(house.port)
         browser.get("/login")
@@ -156,22 +158,22 @@ def test_a_logout_and_a_regeneration_in_any_order_leave_no_session(house: House)
 
 
 def test_writers_of_different_keys_lose_nothing(house: House) -> None:
-    """Four threads, each 100 times at its own key of one session, at full speed: all counters are exact."""
+    """Four threads, each many times at its own key of one session, at full speed: all counters are exact."""
     browser = Browser(house.port)
     browser.get("/start")
 
     def work(key: str) -> None:
         own = Browser(house.port, browser.cookie)
-        for _ in range(100):
+        for _ in range(COUNT):
             assert own.get(f"/count?key={key}")[0] == 200
 
     list(house.pool.map(work, "abcd"))
     record = load_record(house.client.get(f"SESSION:{sid_of(house.client)}"))
-    assert record == {"cart": 1, "a": 100, "b": 100, "c": 100, "d": 100}
+    assert record == {"cart": 1, "a": COUNT, "b": COUNT, "c": COUNT, "d": COUNT}
 
 
 def test_writes_move_along_or_are_dropped_while_the_sid_is_replaced(house: House) -> None:
-    """200 rounds: a write and a regeneration at once. It moved along, or it was dropped and its cookie not touched."""
+    """A write and a regeneration at once. It moved along, or it was dropped and its cookie not touched."""
     for number in range(ROUNDS):
         house.client.flushall()
         browser = Browser(house.port)

@@ -56,7 +56,7 @@ REFUSED = {"error": "Invalid or expired refresh token"}
 
 @pytest.fixture
 def app(least: Any) -> Flask:
-    return create_app(CONFIG, least)
+    return create_app(PATIENT, least)
 
 
 @pytest.fixture

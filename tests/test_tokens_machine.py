@@ -20,6 +20,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from test_tokens import DAY, PATIENT, families, listed, log_in, log_out, log_out_everywhere, post, refresh
+from tiers import rounds
 
 from app import create_app
 from roles import tokens
@@ -27,7 +28,8 @@ from roles import tokens
 ACCOUNTS = {"ada": "lovelace", "grace": "hopper"}
 WHICH = st.integers(0, 30)  # of what there is, the latest first
 MOVES = st.sampled_from([3, 3, 8, 1000, 3 * DAY, 8 * DAY])
-EXAMPLES, STEPS = 60, 40
+EXAMPLES, STEPS = rounds(12, 60), 40
+UNTIL_FOUND = 300  # examples; most need few
 SLOW = 200  # seconds that a whole run may take: no TTL is off by more
 
 
@@ -257,7 +259,7 @@ def test_the_machine_can_lose(clock: SimpleNamespace, monkeypatch: pytest.Monkey
     """It finds what each of these does wrong."""
     monkeypatch.setattr(tokens, "rotate", BROKEN[kind])
     with pytest.raises(AssertionError):
-        run(fakeredis.FakeRedis(), clock, 5 * EXAMPLES, Phase.generate)
+        run(fakeredis.FakeRedis(), clock, UNTIL_FOUND, Phase.generate)
 
 
 @pytest.mark.parametrize("limit", ["IDLE_MAX_AGE", "ABSOLUTE_MAX_AGE", "GRACE"])
@@ -268,4 +270,4 @@ def test_the_machine_knows_the_limits(
     """It finds those that are too short or too long."""
     monkeypatch.setattr(tokens, limit, int(getattr(tokens, limit) * factor))
     with pytest.raises(AssertionError):
-        run(fakeredis.FakeRedis(), clock, 5 * EXAMPLES, Phase.generate)
+        run(fakeredis.FakeRedis(), clock, UNTIL_FOUND, Phase.generate)

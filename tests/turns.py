@@ -69,7 +69,7 @@ class Turns:
             assert not thread.is_alive()
 
 
-def orders(a: int, b: int) -> Iterator[str]:
-    """All the orders of `a` commands of one thread and `b` of the other."""
-    for places in itertools.combinations(range(a + b), a):
+def orders(a: int, b: int, step: int = 1) -> Iterator[str]:
+    """All the orders of `a` commands of one thread and `b` of the other; or the first of each `step`."""
+    for places in itertools.islice(itertools.combinations(range(a + b), a), 0, None, step):
         yield "".join("a" if place in places else "b" for place in range(a + b))
