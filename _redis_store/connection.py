@@ -52,7 +52,7 @@ def connect(url: str, **options: Any) -> Any:
         if url.startswith(("redis+", "rediss+")):
             return connect_to_several(url, settings, options)
         if URL.fullmatch(url):
-            return Client(Pool(**settings | read_url(url) | options))
+            return Client.from_pool(Pool(**settings | read_url(url) | options))
     except WrongOption as error:
         hint = str(error)
     except (TypeError, ValueError, RedisError):

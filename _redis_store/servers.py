@@ -57,7 +57,7 @@ def connect_to_several(url: str, settings: dict[str, Any], options: dict[str, An
         return Cluster(servers, settings)
     sentinels = Sentinels(servers, settings | login | {"db": 0})
     tls = settings.pop("connection_class", None) is SSLConnection
-    return Client(SentinelPool(service, sentinels, ssl=tls, **settings))  # type: ignore[no-untyped-call]
+    return Client.from_pool(SentinelPool(service, sentinels, ssl=tls, **settings))  # type: ignore[no-untyped-call]
 
 
 def parse_address(host: str, port: int) -> dict[str, Any]:

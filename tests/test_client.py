@@ -308,6 +308,16 @@ def test_disconnect_leaves_a_pool_that_works(server: RedisServer) -> None:
     assert client.ping()
 
 
+def test_close_closes_the_connections(server: RedisServer) -> None:
+    """As in redis-py: connect() made the pool, so it is the client's own. It may be used again."""
+    with connect(server.url) as client:
+        client.ping()
+        (connection,) = client.connection_pool._connections
+    assert connection._sock is None
+    assert client.ping()
+    client.close()
+
+
 @pytest.fixture
 def proxy(server: RedisServer) -> Iterator[Proxy]:
     with Proxy(server.socket) as proxy:
