@@ -9,7 +9,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -91,7 +91,8 @@ class Settings:
     """The settings as one request sees them."""
 
     clock: Callable[[], float]  #: Unix time, in seconds
-    keys: tuple[str | bytes, ...] | None  #: that sign cookies, the current one last; None: the cookie is the raw sid
+    #: What signs cookies, the current one last; None: the cookie is the raw sid. Not in a traceback's local variables.
+    keys: tuple[str | bytes, ...] | None = field(repr=False)
     permanent: bool  #: whether a session outlives the browser, unless it says otherwise
     refreshes: bool  #: whether use keeps a session alive
     refresh_after: int  #: seconds, the age of a cookie from which a refresh is due

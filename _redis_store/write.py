@@ -72,7 +72,7 @@ class Write:
         ):  # it may always shrink
             raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
 
-    def _put(self, seen: bytes, content: Session, record: bytes) -> bool:
+    def _put(self, seen: bytes, content: Session, record: bytes, *, again: bool = True) -> bool:
         """Return whether `record` took the place of `seen`; if it has an owner: listed, written, and looked up."""
         owners, sender = names(owners_of(content, self.settings.owner_keys).values()), self.store.sender
         self.session.max_age = max_age_of(self.settings, self.to, self.now)
@@ -85,10 +85,12 @@ class Write:
         looking = self.index.looking(owners, self.to) if is_new else []
         writing = self._writing(seen, record)
         try:
-            again = bool(seen) and is_new and not sender.clustered  # a script that knows its own record again
-            answers = sender.run_all([*listing, *writing, *looking], again=again)
+            knows = bool(seen) and is_new and not sender.clustered  # a script that knows its own record again
+            answers = sender.run_all([*listing, *writing, *looking], again=knows)
         except CrossSlot:  # a Cluster behind one address: from now on one command after the other
-            return self._put(seen, content, record)
+            if not again:
+                raise
+            return self._put(seen, content, record, again=False)
         except StoreUnavailable:
             if listing and is_new:
                 self._undo()

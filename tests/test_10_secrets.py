@@ -113,3 +113,11 @@ def test_a_store_shows_no_url_and_no_password() -> None:
     with pytest.raises(ValueError, match="redis://") as caught:
         connect("http://:hunter22@localhost")
     assert "hunter22" not in str(caught.value)
+
+
+def test_the_settings_of_a_request_do_not_show_the_key(app: Flask) -> None:
+    """Trackers of errors keep the local variables of each frame, by their repr()."""
+    with app.test_client() as browser, browser.session_transaction() as opened:
+        settings = opened.settings  # type: ignore[attr-defined]
+        assert settings.keys == (SECRET_KEY,)
+        assert SECRET_KEY not in repr(settings)

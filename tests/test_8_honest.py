@@ -12,6 +12,7 @@ import fakeredis
 import pytest
 from conftest import SECRET_KEY, Clock, RedisServer, route, set_cookie, sid_of
 from flask import Flask, Response, abort, flash, redirect, send_file, session
+from redis.exceptions import ClusterCrossSlotError
 from werkzeug.test import TestResponse
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
@@ -394,3 +395,32 @@ def test_more_threads_than_connections_wait_their_turn(server: RedisServer) -> N
     sid = store.set({"n": 1})
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: store.get(sid), range(200))) == [{"n": 1}] * 200
+
+
+class CrossesSlots(fakeredis.FakeRedis):
+    """A proxy that takes no script of more than one key, whatever slots these are in."""
+
+    tries = 0
+
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        if command[0] == "EVAL" and command[2] > 1:
+            self.tries += 1
+            raise ClusterCrossSlotError("Keys in request don't hash to the same slot")
+        return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
+
+
+def test_a_proxy_that_takes_no_script_of_two_keys_is_a_503() -> None:
+    """A new sid is tried in both forms, and no more often."""
+    app = Flask("app")
+    app.secret_key = SECRET_KEY
+    client = CrossesSlots()
+    app.session_interface = RedisSessionInterface(client)
+    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
+    assert_unavailable(get(app, "/regenerate", cookie_of_new(app)))
+    assert client.tries == 2
+
+
+def cookie_of_new(app: Flask) -> str:
+    """The cookie of a session that was just begun."""
+    route(app, "/start", lambda: session.update(n=1))
+    return cookie_of(app)
