@@ -137,7 +137,7 @@ class RedisSessionInterface(SessionInterface):
                 response.headers["Vary"] = "Cookie"
         if sid is not None:
             self._set_cookie(app, session, sid, response)
-        if session.accessed and response.is_streamed:
+        if response.is_streamed:
             response.call_on_close(session.note_loss)
 
     def _set_cookie(self, app: Flask, session: RedisSession, sid: str, response: Response) -> None:

@@ -6,6 +6,7 @@ import inspect
 import re
 from typing import Any
 
+from redis import RedisCluster
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -65,6 +66,8 @@ def connect(url: str, **options: Any) -> Any:
 
 def check_client(client: Any) -> None:
     """Raise TypeError, with what was given, for anything but a client that sends a command when it is told to."""
+    if isinstance(client, RedisCluster):  # one of `connect` would connect, if it were asked what it has
+        return
     try:
         why = _why_not(client)
     except RuntimeError:  # a proxy for a client that each request makes: it cannot be asked yet

@@ -65,7 +65,6 @@ ADA, BOB, NOBODY = {"user_id": "ada"}, {"user_id": "bob"}, dict[str, str]()
         (NOBODY, NOBODY, False, True, "move"),
         (NOBODY, NOBODY, True, True, "move"),
         (NOBODY, ADA, False, False, "login"),
-        (ADA, {"user_id": Name.ADA}, False, False, "write"),
         (NOBODY, ADA, True, True, "login"),
         (ADA, ADA, False, False, "write"),
         (ADA, ADA, True, False, "write"),
