@@ -28,7 +28,7 @@ def use(client: Any) -> None:
     assert states.add("state", {"n": 1}, max_age=600)
     assert states.take("state") == {"n": 1}
     config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32}
-    app = create_app({**config, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}, client)
+    app = create_app({**config, "ACCOUNTS": {"ada": generate_password_hash("lovelace", "pbkdf2:sha256:1")}}, client)
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
     browser = app.test_client()
     same_site = {"Sec-Fetch-Site": "same-origin"}

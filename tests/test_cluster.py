@@ -215,7 +215,7 @@ def test_a_slot_that_moves_is_followed(group: ClusterGroup, store: RedisStore) -
     assert store.destroy(sid)
 
 
-@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("lost", [1, *(pytest.param(many, marks=pytest.mark.thorough) for many in (2, 3))])
 def test_frozen_servers_cost_less_than_a_second(group: ClusterGroup, store: RedisStore, lost: int) -> None:
     """Each command, of all threads, also the first one of a client; sessions on another server can be used.
 
@@ -252,6 +252,7 @@ def test_the_first_server_that_is_asked_may_be_lost(group: ClusterGroup, store: 
         fresh.client.close()
 
 
+@pytest.mark.thorough
 def test_no_cluster_yet_costs_next_to_nothing(tmp_path: Path) -> None:
     """The app starts without it; when it is there, it is found."""
     group = ClusterGroup(tmp_path, masters=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis import SSLConnection, UnixDomainSocketConnection
+from tiers import rounds
 
 from _redis_store.connection import MAX_CONNECTIONS, SOCKET_TIMEOUT
 from _redis_store.pool import Pool
@@ -308,10 +309,10 @@ def test_nobody_listening_costs_next_to_nothing() -> None:
 
 def test_one_user_never_gets_the_answer_to_another(server: Any) -> None:
     """A connection whose answer came too late is not used again: its next user would read it."""
-    store = RedisStore(server.connect(max_connections=1))
+    store = RedisStore(server.connect(max_connections=1, socket_timeout=1))
     for name in ("ada", "bob"):
         store.set({"user": name}, name)
-    for _ in range(10):
+    for _ in range(rounds(1, 10)):
         server.freeze()
         with pytest.raises(StoreUnavailable):
             store.get("ada")

@@ -972,6 +972,7 @@ BROKEN: list[type[RedisStore | RedisSessionInterface | Client]] = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("broken", BROKEN)
 def test_the_machine_can_lose(durable: RedisServer, clock: Clock, broken: type[Any]) -> None:
     """It finds what each of these does wrong."""

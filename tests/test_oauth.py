@@ -797,7 +797,7 @@ def test_keys_that_are_not_there_sign_nobody_in(jwks_uri: Any, strict: Strict, s
 # The provider away, or Redis ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["down", "silent"])
+@pytest.fixture(params=["down", pytest.param("silent", marks=pytest.mark.thorough)])
 def gone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Provider], None]:
     """Takes a provider away: nobody listens there; or, the worse of the two, nobody answers."""
     monkeypatch.setattr(oauth, "TIMEOUT", 0.5)

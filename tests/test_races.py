@@ -98,7 +98,7 @@ def house(app: Flask, client: Any) -> Iterator[House]:
     route(app, "/slow/writer", slow(lambda: session.get("cart"), lambda: session.update(late=1)))
     route(app, "/slow/refresher", slow(nothing, nothing))
     route(app, "/slow/regenerator", slow(lambda: session.regenerate(), nothing))  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how soon it sees that it is over
     thread.start()
     yield house
     server.shutdown()

@@ -109,7 +109,7 @@ def address(server: RedisServer) -> Iterator[str]:
     config = {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}
     app = create_app({**config, "ACCESS_TOKEN_KEY": "a" * 32}, server.connect())
     http = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # how soon it sees that it is over
     thread.start()
     yield f"127.0.0.1:{http.server_port}"
     http.shutdown()

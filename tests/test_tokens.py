@@ -26,6 +26,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer, TimestampSigner, URLSafeSerializer
+from tiers import rounds
 from turns import Turns, orders
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
@@ -50,6 +51,7 @@ CONFIG = {
     },
 }
 PATIENT = {**CONFIG, "SESSION_MAX_WAIT": 20}  # seconds, for a busy machine
+STEP = rounds(7, 1)  # from one order to the next; 1: all of them
 DAY = 24 * 60 * 60
 REFUSED = {"error": "Invalid or expired refresh token"}
 
@@ -735,7 +737,7 @@ def test_a_refresh_brings_no_family_back(
     meeting: Flask, client: Any, turns: Turns, way: str, move_time: Callable[[int], None]
 ) -> None:
     """In any order of its commands with those of what ends the family."""
-    for order in orders(4, 4):
+    for order in orders(4, 4, STEP):
         client.flushall()
         access, first = log_in(meeting)
         token = refresh(meeting, refresh(meeting, first))
@@ -752,7 +754,7 @@ def test_a_refresh_brings_no_family_back(
 
 def test_two_refreshes_in_any_order_give_one_successor(meeting: Flask, client: Any, turns: Turns) -> None:
     """Whoever loses the compare-and-set looks again, and repeats what the other one got."""
-    for order in orders(4, 4):
+    for order in orders(4, 4, STEP):
         client.flushall()
         _, token = log_in(meeting)
         got: list[str | None] = []

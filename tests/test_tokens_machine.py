@@ -28,7 +28,7 @@ from roles import tokens
 ACCOUNTS = {"ada": "lovelace", "grace": "hopper"}
 WHICH = st.integers(0, 30)  # of what there is, the latest first
 MOVES = st.sampled_from([3, 3, 8, 1000, 3 * DAY, 8 * DAY])
-EXAMPLES, STEPS = rounds(12, 60), 40
+EXAMPLES, STEPS = rounds(6, 60), 40
 UNTIL_FOUND = 300  # examples; most need few
 SLOW = 200  # seconds that a whole run may take: no TTL is off by more
 
@@ -254,6 +254,7 @@ BROKEN: dict[str, Rotation] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", BROKEN)
 def test_the_machine_can_lose(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """It finds what each of these does wrong."""
@@ -262,6 +263,7 @@ def test_the_machine_can_lose(clock: SimpleNamespace, monkeypatch: pytest.Monkey
         run(fakeredis.FakeRedis(), clock, UNTIL_FOUND, Phase.generate)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("limit", ["IDLE_MAX_AGE", "ABSOLUTE_MAX_AGE", "GRACE"])
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_the_machine_knows_the_limits(

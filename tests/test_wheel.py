@@ -87,6 +87,7 @@ def test_it_holds_the_library_and_nothing_else(wheel: Path) -> None:
     assert files == expected | {"redis_store/py.typed": b"", "_redis_store/py.typed": b""}
 
 
+@pytest.mark.thorough
 def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """It holds what the wheel is built from."""
     run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path, cwd=ROOT)
@@ -107,6 +108,7 @@ def test_flask_finds_the_commands(python: Path, app: Path) -> None:
     assert all(f"\n  {command} " in output for command in ("list", "revoke", "show", "stats"))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not find_spec("mypy"), reason="needs mypy: requirements-dev.txt")
 def test_a_type_checker_reads_it(python: Path, app: Path) -> None:
     """Its names have types: were they Any, mypy would find nothing to ignore in the line that is wrong."""

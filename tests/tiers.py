@@ -44,7 +44,7 @@ def _shown_by_others(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return the tests each of whose values others have, too."""
     shown: set[object] = set()
     spare = []
-    combined = [item for item in items if item.get_closest_marker("each_value")]
+    combined = [item for item in items if item.get_closest_marker("each_value") and hasattr(item, "callspec")]
     for item in sorted(combined, key=lambda item: crc32(item.nodeid.encode())):  # mixed, but always in the same way
         if (values := _values(item)) <= shown:
             spare.append(item)
@@ -53,7 +53,7 @@ def _shown_by_others(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _values(item: pytest.Item) -> set[object]:
-    """Return what a test is there to show: each value of a parameter, on its backend."""
+    """Return what a test with parameters is there to show: each value of one, on its backend."""
     values: dict[str, object] = getattr(item, "callspec").params  # noqa: B009  # mypy does not know of it
     test, backend = item.nodeid.partition("[")[0], values.get("client")
     return {(test, backend, name, repr(value)) for name, value in values.items()}
