@@ -10,7 +10,7 @@ from typing import Any
 from flask.sessions import SecureCookieSession
 
 from _redis_store.change import changed_keys, owners_of
-from _redis_store.cookie import Cookie, began_at, choose, is_due, read_all
+from _redis_store.cookie import Cookie, choose, is_due, read_all
 from _redis_store.outage import SessionUnavailable, is_tearing_down
 from _redis_store.record import load_record
 from _redis_store.sender import StoreUnavailable
@@ -90,11 +90,6 @@ class RedisSession(SecureCookieSession):
         if self._store is None:
             self._store = self.origin.within(self.settings.max_wait)
         return self._store
-
-    @property
-    def began(self) -> int | None:
-        """When it began, or its owner signed in (Unix time). None: there is none, or koa began it."""
-        return began_at(self.sid)
 
     def is_due(self) -> bool:
         """Return whether it is time for a refresh.
