@@ -122,7 +122,7 @@ class Change:
         #: Whether it replaces what others write meanwhile, instead of being merged with it.
         self.afresh = cleared and self.kind in ("login", "logout")
         #: Whether somebody signs out: then the session ends wherever it has gone meanwhile.
-        self.leaves = self.kind == "logout" or (self.kind == "login" and cleared)
+        self.leaves = self.afresh or self.kind == "logout"
 
     @functools.cached_property
     def base(self) -> Session:
@@ -144,7 +144,7 @@ class Change:
         if theirs is not None:
             merged = self.mine if self.afresh else merge(self.base, self.mine, theirs)
             return {} if is_empty(merged) else merged
-        if self.kind == "first" or (self.kind == "login" and self.leaves):
+        if self.kind == "first" or (self.kind == "login" and self.afresh):
             return self.mine
         if self.kind != "login":
             return None
