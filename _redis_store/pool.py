@@ -53,15 +53,10 @@ class Pool(ConnectionPool):
     def take(self) -> Any:
         """Return a connection that is ready for a command, and is the caller's alone.
 
-        ConnectionError: all are in use, and none came free in time; or, as TimeoutError, no new one could be made.
+        ConnectionError: all are in use, and none came free in time. That or TimeoutError: no new one could be made.
         """
-        if self.pid != os.getpid():
-            self.reset()
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = None
-        connection = connection or self._make() or self._wait()
+        self._checkpid()
+        connection = self._pop() or self._make() or self._wait()
         try:
             sock, has_event, has_unread = connection.watch
             if sock is not connection._sock or has_event(0) or has_unread():
