@@ -130,10 +130,6 @@ def _is_deep(session: Session, record: bytes) -> bool:
     Looks at the brackets of the record, which takes a tenth of the time that looking at the session does, and takes the
     innermost pairs away. Brackets inside texts may hide some of the depth; Python's own limit holds then.
     """
-    if (
-        len(record) < 4096 and record.count(b"{") + record.count(b"[") <= MAX_DEPTH
-    ):  # a short one: too few to be too deep
-        return False
     brackets = record.translate(_ONE_KIND, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):
         if not (rest := brackets.replace(b"{}", b"")):
