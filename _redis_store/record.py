@@ -119,8 +119,10 @@ def _load(record: bytes) -> Session:
         session: Session = _decode(record)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         session = decode_slowly(record.decode())
-    if type(session) is not dict or _is_deep(session, record):
-        raise ValueError("nested too deep" if type(session) is dict else f"a {type(session).__name__}")
+    if type(session) is not dict:
+        raise ValueError("no dict")
+    if _is_deep(session, record):
+        raise ValueError("nested too deep")
     return session
 
 
