@@ -68,7 +68,7 @@ def _encode(sid: str) -> bytes:
 
 
 class OwnerIndex:
-    """The indexes of a store, one for each owner. Every method that asks Redis raises `StoreUnavailable`."""
+    """The indexes of a store, one for each owner. What asks Redis, but for `remove`, raises `StoreUnavailable`."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -153,6 +153,5 @@ class OwnerIndex:
             marks = [word for sid in batch for word in (MARK, _encode(sid))]
             self._store.sender.run("ZADD", self.key(owner), "XX", *marks)
             ended += end_all(self._store, [sid for sid in batch if sid.isprintable()], keep)
-            for command in self.removing([owner], *batch):
-                self._store.sender.run(*command)
+            self._store.sender.run_all(self.removing([owner], *batch))
         return ended
