@@ -174,12 +174,13 @@ class RedisStore:
         one goes, and has to be destroyed if the last answer is false; and the indexes are left to the caller.
         """
         keys: list[str | bytes] = [self.key(sid), self.trail_key(sid)]
-        values = (seen, record, _whole(max_age), to if trail else "", sid)
+        before: list[Command] = []
         if not self.sender.clustered:
             keys += [self.key(to), *indexes]
-            return [("EVAL", _MOVE, len(keys), *keys, *values)]
-        writing: list[Command] = [] if record == b"{}" else [("SET", self.key(to), record, "EX", max_age)]
-        return [*writing, ("EVAL", _MOVE, len(keys), *keys, *values)]
+        elif record != b"{}":
+            before = [("SET", self.key(to), record, "EX", _whole(max_age))]
+        values = (seen, record, _whole(max_age), to if trail else "", sid)
+        return [*before, ("EVAL", _MOVE, len(keys), *keys, *values)]
 
 
 def pause() -> None:
