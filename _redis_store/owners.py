@@ -113,7 +113,7 @@ class OwnerIndex:
 
     def lists(self, owners: Iterable[str], sid: str) -> bool:
         """Return whether nobody revoked the session since it was added."""
-        return self.is_listed(self._store.sender.run_all(self.looking(owners, sid)))
+        return self.is_listed(self._store.sender.run_all(self.looking(owners, sid), again=True))
 
     def remove(self, owners: Iterable[str], *sids: str) -> None:
         """Remove sessions that have ended.
@@ -121,13 +121,14 @@ class OwnerIndex:
         Log a failure: the index tidies itself, and what counts is that they ended.
         """
         try:
-            self._store.sender.run_all(self.removing(owners, *sids))
+            self._store.sender.run_all(self.removing(owners, *sids), again=True)
         except StoreUnavailable as error:
             log.warning("%s", error)
 
     def sids(self, owner: str, first: int, last: int) -> dict[str, float]:
         """Return sid -> score of what is at these places, the first to end first; ended or not. ZRANGE."""
-        pairs = self._store.sender.run("ZRANGE", self.key(owner), first, last, "WITHSCORES", withscores=True)
+        command = ("ZRANGE", self.key(owner), first, last, "WITHSCORES")
+        pairs = self._store.sender.run(*command, again=True, withscores=True)
         return {decode(sid): float(score) for sid, score in pairs or ()}
 
     def revoke(self, owner: str, keep: str | None = None) -> int:
@@ -151,7 +152,7 @@ class OwnerIndex:
         ended = 0
         for batch in batches(sids):
             marks = [word for sid in batch for word in (MARK, _encode(sid))]
-            self._store.sender.run("ZADD", self.key(owner), "XX", *marks)
+            self._store.sender.run("ZADD", self.key(owner), "XX", *marks, again=True)
             ended += end_all(self._store, [sid for sid in batch if sid.isprintable()], keep)
-            self._store.sender.run_all(self.removing([owner], *batch))
+            self._store.sender.run_all(self.removing([owner], *batch), again=True)
         return ended

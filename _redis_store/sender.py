@@ -165,19 +165,18 @@ class Sender:
         raise unavailable  # out here, so that it does not carry the client's error along
 
     def _refill(self, now: float) -> bool:
-        """Put something back into the budget for the time that was not spent waiting; return whether it is enough."""
+        """Put back a part of the time that was not spent waiting, once that is enough for several commands."""
         before, since = self._refilled
         rest = max(0, now - since - (before - self.budget))
-        self.budget = min(self._full, max(0, self.budget) + rest * REFILL)
-        self._refilled = self.budget, now
-        return self.budget > self._least
+        budget = min(self._full, max(0, self.budget) + rest * REFILL)
+        if is_enough := 0 < budget >= 2 * self._least:
+            self.budget, self._refilled = budget, (budget, now)
+        return is_enough
 
     def _not_sent(self, name: str) -> StoreUnavailable:
-        if self.budget <= self._least:
-            return StoreUnavailable(
-                f"{name} was not sent: Redis keeps this request waiting ({self._cause or 'it is slow'})"
-            )
-        return StoreUnavailable(f"{name} was not sent: Redis keeps others waiting ({self.breaker.cause})")
+        mine = self.budget <= self._least
+        whom, why = ("this request", self._cause or "it is slow") if mine else ("others", self.breaker.cause)
+        return StoreUnavailable(f"{name} was not sent: Redis keeps {whom} waiting ({why})")
 
     def _note(self, error: Exception, seconds: float) -> bool:
         """Note how a command failed; return whether another connection may do better."""

@@ -231,7 +231,8 @@ def test_regenerating_costs_a_script_with_its_trail(app: Flask, meter: Meter, co
     assert (cost, trips, bool(header)) == (add(GET, MOVE, TRAIL), 3 if clustered else 2, True)
     _, _, header = meter.cost(app, "/login", cookie_in(header))
     cost, trips, header = meter.cost(app, "/regenerate", cookie_in(header))
-    expected = add(GET, LIST, MOVE, TRAIL, UNLIST, LISTED)
+    # The script looks at the index before it moves anything; on a Cluster that is elsewhere.
+    expected = add(GET, LIST, MOVE, TRAIL, UNLIST, LISTED, {} if clustered else {"zcard": 1})
     assert (cost, trips, bool(header)) == (expected, 6 if clustered else 2, True)
 
 
