@@ -44,7 +44,7 @@ from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refu
 from _redis_store.owners import OwnerIndex, name_of
 from _redis_store.save import save, skip_refresh
 from _redis_store.sender import StoreUnavailable
-from _redis_store.session import SID, RedisSession
+from _redis_store.session import GIVEN_SID, RedisSession
 from _redis_store.settings import MAKE_KEY, Settings
 from _redis_store.store import WEEK, RedisStore
 from _redis_store.tags import TAGS
@@ -141,7 +141,7 @@ class RedisSessionInterface(SessionInterface):
             response.call_on_close(session.note_loss)
 
     def _set_cookie(self, app: Flask, session: RedisSession, sid: str, response: Response) -> None:
-        session.environ[SID] = sid
+        session.environ[GIVEN_SID] = sid
         name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
         if sid:
             value = cookie.make(session.settings, sid, session.permanent)

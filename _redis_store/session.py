@@ -21,8 +21,9 @@ log = logging.getLogger("redis_store")
 
 #: The key in a WSGI environ by which a request says that it keeps no session alive.
 SKIP_REFRESH = "redis_store.skip_refresh"
-#: The sid that the last response gave away. The events of a socket share an environ, and nobody takes their cookies.
-SID = "redis_store.sid"
+#: The key of the sid that the last response gave away: the events of a socket share an environ, and nobody takes their
+#: cookies.
+GIVEN_SID = "redis_store.sid"
 
 
 class RedisSession(SecureCookieSession):
@@ -151,7 +152,7 @@ class RedisSession(SecureCookieSession):
 
     def _read(self) -> None:
         self.before: dict[str, Any] = {}  # who was signed in
-        if (given := self.environ.get(SID)) is not None:
+        if (given := self.environ.get(GIVEN_SID)) is not None:
             self.sid = given
         elif (cookie := choose(self.settings, self._read_cookies())) is not None:
             self.sid, self.signed_at = cookie.sid, cookie.signed_at
