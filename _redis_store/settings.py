@@ -58,7 +58,11 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
         lambda value: value is None or _is_count(value),
         "a whole number, 1 or more, or None",
     ),
-    "SESSION_MAX_WAIT": (1, lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT, "0.25 s or more"),
+    "SESSION_MAX_WAIT": (
+        1,
+        lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT,
+        f"{SOCKET_TIMEOUT} s or more",
+    ),
     "SESSION_MAX_BYTES": (2**20, _is_count, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
     "SESSION_COOKIE_SECURE": (None, _is_no_text, "True or False"),
