@@ -72,10 +72,6 @@ def _ciphers(text: str) -> str:
     return text
 
 
-def _one_of(*words: str) -> tuple[str, Callable[[str], Any]]:
-    return " or ".join(words), lambda text: text if text in words else None
-
-
 TEXT = ("text", lambda text: text or None)
 FLAG = ("true or false", _flag)
 SECONDS = ("seconds, more than 0", _number(float, 0.001, 1_000_000))
@@ -102,7 +98,10 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("host", "path", "username", "password", "lib_name", "lib_version"), TEXT),
     **dict.fromkeys(("sentinel_username", "sentinel_password"), TEXT),
     **dict.fromkeys(("decode_responses", "legacy_responses", "retry_on_timeout", "socket_keepalive"), FLAG),
-    "ssl_cert_reqs": _one_of("required", "optional", "none"),
+    "ssl_cert_reqs": (
+        "required or optional or none",
+        lambda text: text if text in ("required", "optional", "none") else None,
+    ),
     "ssl_check_hostname": FLAG,
     **dict.fromkeys(
         ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"), TEXT
