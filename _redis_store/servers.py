@@ -130,9 +130,9 @@ class ClusterClient(RedisCluster):
     """
 
     def __init__(self, hosts: dict[str, dict[str, Any]], settings: dict[str, Any]) -> None:
-        self.hosts, self.searching = hosts, threading.Lock()
+        self._hosts, self._searching = hosts, threading.Lock()
         host, *others = random.sample([*hosts], min(2, len(hosts)))
-        with self.searching:
+        with self._searching:
             super().__init__(
                 url=f"redis://{host}",  # redis-py takes a class of pools with a URL only
                 startup_nodes=[ClusterNode(**hosts[other]) for other in others],
@@ -143,17 +143,17 @@ class ClusterClient(RedisCluster):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "nodes_manager":
-            value.initialize = functools.partial(self.search, value, value.initialize)
+            value.initialize = functools.partial(self._search, value, value.initialize)
         super().__setattr__(name, value)
 
-    def search(self, manager: Any, initialize: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    def _search(self, manager: Any, initialize: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         """Ask one server for the others, unless another thread does."""
-        if self.searching.acquire(blocking=False):
+        if self._searching.acquire(blocking=False):
             try:
-                nodes = [*(ClusterNode(**host) for host in self.hosts.values()), *manager.nodes_cache.values()]
+                nodes = [*(ClusterNode(**host) for host in self._hosts.values()), *manager.nodes_cache.values()]
                 others = [node for node in nodes if node.name != kwargs.get("last_failed_node_name")]
                 node = random.choice(others or nodes)  # noqa: S311  # no secret
                 manager.startup_nodes = {node.name: node}
                 initialize(*args, **kwargs)
             finally:
-                self.searching.release()
+                self._searching.release()
