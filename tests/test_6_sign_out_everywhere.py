@@ -417,7 +417,6 @@ def test_very_many_ended_sessions_leave_nothing(server: RedisServer, clock: Cloc
     assert owned(client) == set()
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("path", ["/login", "/regenerate", "/logout", "/login?user=bob", "revoke"])
 @pytest.mark.parametrize("alive", range(7))
 @pytest.mark.parametrize("clustered", FORMS)

@@ -353,7 +353,6 @@ def check_pair(app: Flask, client: Any, clock: StoppedClock, late: str, first: s
         assert max_age == began[sid] + LIMIT - LATE
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("first", WHAT)
 @pytest.mark.parametrize("late", WHAT)
@@ -364,7 +363,6 @@ def test_no_two_requests_at_once_move_the_beginning_of_a_session(
     check_pair(app, client, clock, late, first, start, reads=True)
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("first", WHAT)
 @pytest.mark.parametrize("late", WHAT)

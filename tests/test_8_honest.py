@@ -17,8 +17,6 @@ from werkzeug.test import TestResponse
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
 
-pytestmark = pytest.mark.each_value  # a frozen Redis takes a while each time
-
 
 class Outage:
     """A Redis that can be taken away and given back."""

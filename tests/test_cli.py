@@ -515,7 +515,6 @@ def test_other_sessions_are_refused(command: str) -> None:
     assert "session_interface is a SecureCookieSessionInterface" in result.stderr
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("where", ["refused", "frozen", "fakeredis"])
 @pytest.mark.parametrize("words", [*map(words_of, COMMANDS), ["list", "--owner", "ada"], ["revoke", "--owner", "ada"]])
 def test_redis_away_is_one_line(words: list[str], where: str, app: Flask, make_server: Any) -> None:

@@ -123,7 +123,6 @@ def forged(app: Flask) -> dict[str, str]:
 
 
 @pytest.mark.filterwarnings("ignore:The 'session' cookie is too large")
-@pytest.mark.each_value
 @pytest.mark.parametrize("kind", range(18))
 @pytest.mark.parametrize("path", ["/no", "/read"])
 def test_a_cookie_that_is_not_ours_costs_nothing(app: Flask, meter: Meter, path: str, kind: int) -> None:

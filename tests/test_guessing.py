@@ -627,7 +627,6 @@ def assert_unavailable(answer: TestResponse) -> None:
     assert "Content-Security-Policy" in answer.headers
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("password", ["lovelace", "wrong"])
 @pytest.mark.parametrize("username", ["ada", "nobody"])
 def test_who_cannot_be_counted_cannot_try(

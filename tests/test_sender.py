@@ -96,6 +96,7 @@ def test_a_server_that_is_back_is_used_within_a_second(frozen: RedisServer) -> N
     assert store.get("x") is None
 
 
+@pytest.mark.thorough
 def test_one_of_many_threads_tries(frozen: RedisServer) -> None:
     """The others do not wait for it."""
     store = RedisStore(frozen.connect())

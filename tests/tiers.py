@@ -1,17 +1,18 @@
 """Two tiers: `pytest` shows each promise in two minutes; `pytest --thorough` has every round, order and fault.
 
-Three things tell them apart:
+What the usual tier leaves out:
 
-- `rounds(few, many)`: how often something is done, or how many of something there are.
-- `@pytest.mark.thorough`, of a test or a `pytest.param`: only the thorough tier has it.
-- `@pytest.mark.each_value`, of a test with parameters: the usual tier leaves out combinations of them, but no value of
-  any, on no backend.
+- Of a test with several parameters, most of their combinations. Each value of each parameter is there, and so each
+  backend. A test that is there twice only for its backends stays.
+- Tests, and single `pytest.param`s, with the mark `thorough`.
+- Rounds: `rounds(few, many)` is how often something is done, or how many of something there are.
 
-The usual tier is the same each time: chance has no part in what it leaves out.
+It leaves out the same each time: chance has no part in it.
 """
 
 from __future__ import annotations
 
+import shutil
 from zlib import crc32
 
 import pytest
@@ -33,27 +34,38 @@ def rounds(few: int, many: int) -> int:
     return many if _thorough else few
 
 
-def left_out(items: list[pytest.Item]) -> list[pytest.Item]:
+def left_out(items: list[pytest.Item]) -> set[pytest.Item]:
     """Return the tests that the tier leaves out."""
     if _thorough:
-        return []
-    return [item for item in items if item.get_closest_marker("thorough")] + _shown_by_others(items)
+        return set()
+    marked = {item for item in items if item.get_closest_marker("thorough")}
+    return marked | _shown_by_others([item for item in items if item not in marked])
 
 
-def _shown_by_others(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests each of whose values others have, too."""
+def _shown_by_others(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the tests that show no value which others do not show."""
     shown: set[object] = set()
-    spare = []
-    combined = [item for item in items if item.get_closest_marker("each_value") and hasattr(item, "callspec")]
-    for item in sorted(combined, key=lambda item: crc32(item.nodeid.encode())):  # mixed, but always in the same way
-        if (values := _values(item)) <= shown:
-            spare.append(item)
+    spare = set()
+    for item in sorted(items, key=_place):
+        values = _values(item)
+        if values and values <= shown:
+            spare.add(item)
         shown |= values
     return spare
 
 
+def _place(item: pytest.Item) -> tuple[bool, int]:
+    """Return when an item has its turn: a mixed order, always the same; those last that would be skipped."""
+    needs_server = "redis-server" in _parameters(item).values() and not shutil.which("redis-server")
+    return needs_server, crc32(item.nodeid.encode())
+
+
 def _values(item: pytest.Item) -> set[object]:
-    """Return what a test with parameters is there to show: each value of one, on its backend."""
-    values: dict[str, object] = getattr(item, "callspec").params  # noqa: B009  # mypy does not know of it
-    test, backend = item.nodeid.partition("[")[0], values.get("client")
-    return {(test, backend, name, repr(value)) for name, value in values.items()}
+    """Return what a test is there to show."""
+    test, _, _ = item.nodeid.partition("[")
+    return {(test, name, repr(value)) for name, value in _parameters(item).items()}
+
+
+def _parameters(item: pytest.Item) -> dict[str, object]:
+    """Return the values of the parameters, of the test's own and of its fixtures'."""
+    return item.callspec.params if hasattr(item, "callspec") else {}
