@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import logging
 import marshal
+import sys
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import msgspec
 
+from _redis_store.failure import raise_interruption
 from _redis_store.place import find
 from _redis_store.tags import are_registered, decode_slowly, encode_slowly, tag, untag
 
@@ -159,6 +161,7 @@ def load_record(record: bytes | None) -> Session | None:
     """
     if record is None:
         return None
+    outer = sys.exception()
     try:
         session = _load(record)
         if TAG in record or are_registered():
@@ -166,6 +169,7 @@ def load_record(record: bytes | None) -> Session | None:
             dump_record(session)  # what could be read and not be written would fail the request that reads it
         return session
     except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
+        raise_interruption(error, outer)
         # Not the message: it may quote what is stored.
         log.warning("a malformed record counts as missing: %s", type(error).__name__)
     return None

@@ -15,6 +15,7 @@ from flask import Flask, session
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from _redis_store.record import dump_record, load_record
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
 
 
@@ -126,3 +127,17 @@ def test_saving_a_session_hands_it_on(frozen: RedisServer, error: type[Exception
     with pytest.raises(error, match="the limit"), limit(KINDS["method"](error("the limit")), frozen):
         app.test_client().get("/write")
     assert app.test_client().get("/write").status_code == 200
+
+
+@pytest.mark.parametrize("error", [JobTimeoutException, TypeError])
+def test_it_passes_through_the_reading_of_a_record(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+    """Or somebody who is signed in would look like a stranger, and the job would never end."""
+    record = dump_record({"n": [*range(300_000)]})
+
+    def read() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)  # long before the record is decoded
+        load_record(record)
+
+    with pytest.raises(error, match="the limit"), limit(KINDS["function"](error("the limit")), None):
+        read()
+    assert not caplog.records
