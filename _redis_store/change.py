@@ -8,7 +8,6 @@ from typing import Any
 
 from _redis_store.record import MAX_DEPTH, Session, dump_record, load_record
 
-_MISSING = object()
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
@@ -21,10 +20,10 @@ def merge(
     """
     merged = dict(theirs)
     for key in {**base, **mine}:
-        before, now, other = (session.get(key, _MISSING) for session in (base, mine, theirs))
-        if now is _MISSING:
+        before, now, other = (session.get(key) for session in (base, mine, theirs))
+        if key not in mine:
             merged.pop(key, None)
-        elif _same(before, now):
+        elif key in base and _same(before, now):
             continue
         elif depth and isinstance(now, dict) and type(other) is dict:  # no type that an app registered
             merged[key] = merge(before if isinstance(before, dict) else {}, now, other, depth - 1)
@@ -35,29 +34,27 @@ def merge(
 
 def _same(one: Any, other: Any) -> bool:
     """Return whether both are equal as JSON: to Python, 1 == 1.0 == True."""
-    if type(one) is not type(other) or type(one) in _SCALARS:
+    if type(one) in _SCALARS and type(other) in _SCALARS:
         return type(one) is type(other) and bool(one == other)
-    return one is other or dump_record({"": one}) == dump_record({"": other})
+    return one is other or _dump(one) == _dump(other)
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return dump_record({"": value})
+    except TypeError:  # it could not have been stored
+        return b""
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """Return the keys that were set, changed or deleted."""
+    both = before.keys() & now.keys()
+    return {key for key in {**before, **now} if key not in both or not _same(before[key], now[key])}
 
 
 def is_owner(value: Any) -> bool:
     """Return whether it names somebody: None, False and "" do not; 0 may be somebody's number."""
     return value is not None and value is not False and value != ""
-
-
-def changed_keys(record: bytes, now: Mapping[str, Any]) -> frozenset[str]:
-    """Return the keys of a session whose values are no longer those of its record."""
-    before = load_record(record or None) or {}
-    if not record and is_empty(now):
-        return frozenset()
-    return frozenset(key for key in {**before, **now} if _dump_one(before, key) != _dump_one(now, key))
-
-
-def _dump_one(session: Mapping[str, Any], key: str) -> bytes | None:
-    try:
-        return dump_record({key: session[key]}) if key in session else None
-    except TypeError:  # it could not have been stored
-        return b""
 
 
 def owners_of(session: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
@@ -130,10 +127,9 @@ class Change:
         return load_record(self.record or None) or {}
 
     @property
-    def changed(self) -> list[str]:
+    def changed(self) -> set[str]:
         """The keys that this request changed."""
-        keys = {**self.base, **self.mine}
-        return [key for key in keys if not _same(self.base.get(key, _MISSING), self.mine.get(key, _MISSING))]
+        return changed_keys(self.base, self.mine)
 
     def apply(self, theirs: Session | None) -> Session | None:
         """Return what is to be stored over `theirs`, what is there now. None: the session has ended, and stays ended.
@@ -148,9 +144,10 @@ class Change:
             return self.mine
         if self.kind != "login":
             return None
+        changed = self.changed
         own = {
-            key: self.mine[key]
-            for key in self.changed
-            if key in self.mine and (key not in self.base or not isinstance(self.mine[key], dict | list | tuple))
+            key: value
+            for key, value in self.mine.items()
+            if key in changed and (key not in self.base or not isinstance(value, dict | list | tuple))
         }
         return {} if is_empty(own) else own

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask.sessions import SecureCookieSession
 
-from _redis_store.change import changed_keys, owners_of
+from _redis_store.change import changed_keys, is_empty, owners_of
 from _redis_store.cookie import Cookie, choose, is_due, read_all
 from _redis_store.outage import SessionUnavailable, is_tearing_down
 from _redis_store.record import load_record
@@ -146,7 +146,9 @@ class RedisSession(SecureCookieSession):
         """Log the keys that were changed too late to be stored."""
         if self.dropped or not self.loaded or not (self._is_over() or is_tearing_down()):
             return
-        if lost := changed_keys(self.record, self) - self._lost:
+        if is_empty(self) and not self.record:
+            return
+        if lost := changed_keys(load_record(self.record or None) or {}, self) - self._lost:
             self._lost |= lost
             log.warning("a session was changed after its response was sent, and that is lost: %.1000r", sorted(lost))
 
