@@ -53,7 +53,7 @@ def read_all(store: RedisStore, sids: Sequence[str]) -> Iterator[tuple[bytes | N
 def describe(
     settings: Settings, sid: str, record: bytes | None, ttl: int, score: float | None = None
 ) -> SessionInfo | None:
-    """Return what `read_all` found of a session. `score`: its place in an index. None: it has ended."""
+    """Return what `read_all` found of a session. None: it has ended. `score`: its own, in an index."""
     now, began = settings.clock(), began_at(sid)
     limit = settings.absolute_max_age
     if ttl == -2 or (began is not None and began + limit < now):
@@ -83,11 +83,11 @@ def sessions_of(store: RedisStore, settings: Settings, owner: str) -> list[Sessi
     """
     index = OwnerIndex(store)
     scores = {sid: score for sid, score in index.sids(owner, -MAX_LISTED, -1).items() if sid.isprintable()}
-    found = [(sid, *each) for sid, each in zip(scores, read_all(store, [*scores]), strict=True)]
-    young = settings.clock() + settings.listed_for - GRACE
-    index.remove([owner], *[sid for sid, record, _ in found if record is None and scores[sid] < young])
-    infos = [info for each in found if each[1] is not None and (info := describe(settings, *each, scores[each[0]]))]
-    mine = [info for info in infos if owner in info.owners]
+    found = dict(zip(scores, read_all(store, [*scores]), strict=True))
+    old = settings.clock() + settings.listed_for - GRACE
+    index.remove([owner], *[sid for sid, (record, _) in found.items() if record is None and scores[sid] < old])
+    infos = [describe(settings, sid, record, ttl, scores[sid]) for sid, (record, ttl) in found.items()]
+    mine = [info for info in infos if info and owner in info.owners]
     return sorted(mine, key=lambda info: (info.created is not None, info.created, scores[info.sid]))
 
 
