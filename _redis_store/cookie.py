@@ -59,6 +59,13 @@ def max_age_of(settings: Settings, sid: str, now: float) -> int:
     return max(1, int(min(settings.max_age, began + settings.absolute_max_age - now)))
 
 
+def is_past_limit(settings: Settings, sid: str, now: float) -> bool:
+    """Return whether the session has lived for SESSION_ABSOLUTE_LIFETIME; one of koa's has no such limit."""
+    if settings.absolute_max_age == math.inf or (began := began_at(sid)) is None:
+        return False
+    return now > began + settings.absolute_max_age
+
+
 class Cookie(NamedTuple):
     """What a cookie of ours says."""
 
@@ -132,10 +139,8 @@ def choose(settings: Settings, cookies: Sequence[Cookie]) -> Cookie | None:
 
 def _is_good(settings: Settings, cookie: Cookie, now: float) -> bool:
     """Return whether the cookie is of its time, and signed."""
-    if settings.absolute_max_age < math.inf:
-        began = began_at(cookie.sid)
-        if began is not None and now > began + settings.absolute_max_age:
-            return False
+    if is_past_limit(settings, cookie.sid, now):
+        return False
     if settings.keys is None:
         return True
     if not -CLOCK_SKEW <= int(now) - cookie.signed_at <= settings.max_age:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from _redis_store.change import owners_of
-from _redis_store.cookie import began_at
+from _redis_store.cookie import began_at, is_past_limit
 from _redis_store.owners import GRACE, OwnerIndex, names
 from _redis_store.record import load_record
 from _redis_store.settings import Settings
@@ -56,7 +56,7 @@ def describe(
     """Return what `read_all` found of a session. None: it has ended. `score`: its own, in an index."""
     now, began = settings.clock(), began_at(sid)
     limit = settings.absolute_max_age
-    if ttl == -2 or (began is not None and began + limit < now):
+    if ttl == -2 or is_past_limit(settings, sid, now):
         return None
     session = load_record(record)
     refreshed = None
