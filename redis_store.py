@@ -84,7 +84,7 @@ class RedisSessionInterface(SessionInterface):
 
     @property
     def serializer(self) -> TaggedJSONSerializer:
-        """Flask's, to ``register`` types with that JSON lacks; for all apps of the process."""
+        """Flask's serializer, whose ``register`` adds a type that JSON lacks, for all apps of the process."""
         return TAGS
 
     def check(self, app: Flask) -> None:
@@ -114,7 +114,7 @@ class RedisSessionInterface(SessionInterface):
 
         The cookie is set exactly when Redis confirmed that the key's EX was, deleted only by the request that ended
         the session, and left alone otherwise: the browser may hold a newer one. A change that could not be stored
-        makes the response a 503. SessionUnavailable instead: somebody else than Flask opened it, and asks for this.
+        makes the response a 503 or, where none is made with it (`session_transaction`), raises SessionUnavailable.
         TypeError, ValueError: the session holds what JSON cannot keep, or too much of it; nothing was written.
         """
         if session is None:

@@ -31,7 +31,7 @@ def connect(url: str, **options: Any) -> Any:
     servers.py. Options in its query string go to redis-py's connections and the pool and win over what is set here,
     `options` over both; url.py says what they may be. ValueError: the URL is none of these, or an option is wrong; the
     message names that one, and shows neither the URL nor a password in it.
-    TypeError: it is no text, as that of a variable of the environment which is not set.
+    TypeError: it is no text, but None, say, from an environment variable that is not set.
 
     The client is a `redis.Redis` (`Client`), or a `redis.RedisCluster`. redis-py's own defaults let one command wait
     for a minute. It would also repeat commands whose answer was lost, which is wrong for GETDEL and SET NX:

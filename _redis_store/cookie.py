@@ -4,8 +4,7 @@ A sid says when its session began: eight hexadecimal digits of Unix time, a hyph
 Session Management Cheat Sheet asks for 64). koa-session2's own sids are accepted, and do not say it.
 
 A signed cookie is ``<sid>.<p or b>.<time of signing>.<signature>``: "p" for a permanent session, "b" for one that
-ends with the browser. Time and signature are those of an itsdangerous
-``TimestampSigner``.
+ends with the browser. Time and signature are those of an itsdangerous ``TimestampSigner``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ BATCH = 500  # sids that one round trip may be about
 
 
 def end_moved(store: RedisStore, sid: str, keep: str | None = None) -> bool:
-    """Return whether there was a session to end where the trail of `sid` leads, however long it is.
+    """End the session where the trail of `sid` leads, however long it is; return False when there was none.
 
     That of `keep` stays. GET; then DEL and GET.
     """

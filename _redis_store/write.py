@@ -116,10 +116,7 @@ class Write:
         return self.store.moving(self.sid, self.to, seen, record, max_age, trail=trail, indexes=indexes)
 
     def _lists_again(self) -> bool:
-        """Return whether a write in place is the first of this SESSION_REFRESH_AFTER.
-
-        It keeps the session alive as well.
-        """
+        """Return whether a write in place is the first of this SESSION_REFRESH_AFTER, and so tells the index."""
         span = max(1, self.settings.refresh_after)
         return self.session.signed_at // span != int(self.now) // span
 
@@ -157,7 +154,7 @@ class Write:
         return session.sid if content else ""
 
     def _drop(self, ended: bool) -> str | None:
-        """The session ended meanwhile, and stays ended, however often it is saved: its record is not forgotten."""
+        """Drop the changes: the session ended meanwhile, and stays ended, however often it is saved: `record` stays."""
         self.index.remove(names(self.change.after.values()), self.to)  # it was listed before it was to be written
         if ended:
             return ""
