@@ -72,31 +72,30 @@ class Write:
         ):  # it may always shrink
             raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
 
-    def _put(self, seen: bytes, content: Session, record: bytes, *, again: bool = True) -> bool:
+    def _put(self, seen: bytes, content: Session, record: bytes) -> bool:
         """Return whether `record` took the place of `seen`; if it has an owner: listed, written, and looked up."""
         owners, sender = names(owners_of(content, self.settings.owner_keys).values()), self.store.sender
         self.session.max_age = max_age_of(self.settings, self.to, self.now)
-        is_new = self.to != self.sid
-        listing = self.index.adding(
-            owners, self.to, self.now, self.settings.listed_for, self.settings.max_per_owner, new=is_new
-        )
-        if not (is_new or self._lists_again()):
-            listing = []
+        is_new, clustered = self.to != self.sid, sender.clustered
+        listing = []
+        if is_new or self._lists_again():
+            limits = self.settings.listed_for, self.settings.max_per_owner
+            listing = self.index.adding(owners, self.to, self.now, *limits, new=is_new)
         looking = self.index.looking(owners, self.to) if is_new else []
         writing = self._writing(seen, record)
         try:
-            knows = bool(seen) and is_new and not sender.clustered  # a script that knows its own record again
+            knows = bool(seen) and is_new and not clustered  # a script that knows its own record again
             answers = sender.run_all([*listing, *writing, *looking], again=knows)
-        except CrossSlot:  # a Cluster behind one address: from now on one command after the other
-            if not again:
+        except CrossSlot:  # a Cluster behind one address: from the next round on, one command after the other
+            if clustered:
                 raise
-            return self._put(seen, content, record, again=False)
+            return False
         except StoreUnavailable:
             if listing and is_new:
                 self._undo()
             raise
         written = answers[len(listing) + len(writing) - 1] or not seen  # a client may repeat SET NX by itself
-        if is_new and seen and sender.clustered and not written:
+        if is_new and seen and clustered and not written:
             self._undo()
         if written and looking and not self.index.is_listed(answers[-len(looking) :]):
             self._undo()
