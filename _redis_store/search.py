@@ -15,7 +15,7 @@ from flask import Flask
 
 from _redis_store import listing
 from _redis_store.cookie import SID
-from _redis_store.failure import FAILURES, raise_interruption
+from _redis_store.failure import FAILURES, describe, raise_interruption
 from _redis_store.listing import SessionInfo, make_handle
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings, read
@@ -113,4 +113,4 @@ def _ask(command: Callable[[], Any]) -> Any:
         return command()
     except FAILURES as error:
         raise_interruption(error)
-        raise StoreUnavailable(f"the command failed with {type(error).__name__}") from None
+        raise StoreUnavailable(f"SCAN or DBSIZE failed with {describe(error)}") from None
