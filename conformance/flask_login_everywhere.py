@@ -21,7 +21,8 @@ from flask_login import LoginManager, UserMixin, current_user, login_required, l
 from redis_store import RedisSessionInterface
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
-_, CHECKBOX, TOKEN = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+CHECKBOX, TOKEN = (next(block for block in BLOCKS if part in block) for part in ("login_user(user)", "def get_id("))
 LIMIT = timedelta(days=30)
 
 
