@@ -43,6 +43,8 @@ def read_url(url: str) -> dict[str, Any]:
         if value is None or (name in settings and name != "db"):
             raise WrongOption(f"{name} once, as {expected}")
         settings[name] = value
+    if "ssl_keyfile" in settings and "ssl_certfile" not in settings:
+        raise WrongOption("ssl_certfile with ssl_keyfile")
     return settings
 
 
@@ -90,7 +92,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
         "text without spaces",
         lambda text: text if text.isprintable() and text.split() == [text] else None,
     ),
-    "encoding": ("an encoding of Python's", lambda text: codecs.lookup(text) and text),
+    "encoding": ("an encoding that keeps ASCII", lambda text: text if "+OK".encode(text) == b"+OK" else None),
     "encoding_errors": (
         "a way of Python's to treat errors",
         lambda text: codecs.lookup_error(text) is not None and text,

@@ -154,7 +154,7 @@ RIGHT_FOR_TLS = {
     "ssl_ca_path": ["/a"],
     "ssl_ca_data": ["-----BEGIN%20CERTIFICATE-----"],
     "ssl_certfile": ["/a"],
-    "ssl_keyfile": ["/a"],
+    "ssl_keyfile": ["/a&ssl_certfile=/a"],
     "ssl_password": ["hunter22"],
     "ssl_validate_ocsp": ["false"],
     "ssl_validate_ocsp_stapled": ["no"],
@@ -169,7 +169,7 @@ WRONG: dict[str, list[str]] = {
     "db": ["", "-1", "zero", "1.0"],
     "protocol": ["", "1", "4", "resp3"],
     "client_name": ["", "my%20shop", "a%0Ab"],
-    "encoding": ["", "utf-9"],
+    "encoding": ["", "utf-9", "utf-16", "base64", "rot13"],
     "encoding_errors": ["", "sometimes"],
     "decode_responses": ["", "maybe", "2", "None"],
     "legacy_responses": ["", "maybe"],
@@ -211,6 +211,12 @@ def test_a_right_option_is_taken_over_tls_and_for_several_servers(kind: str, que
     """Nothing is looked up or opened yet, a file with certificates neither."""
     if query != "db=15" or "cluster" not in kind:  # which has only database 0
         assert connect(f"{kind}?{query}") is not None
+
+
+def test_a_key_without_its_certificate_is_refused() -> None:
+    """Python would say so with the first command, in a TypeError."""
+    with pytest.raises(ValueError, match="and ssl_certfile with ssl_keyfile"):
+        connect("rediss://h?ssl_keyfile=/a")
 
 
 def test_an_option_means_what_it_says() -> None:
