@@ -1,4 +1,4 @@
-"""A redis-py client whose commands take less than half of its CPU time, and are safe to break off.
+"""A redis-py client whose commands take little more than half of its CPU time, and are safe to break off.
 
 redis-py spends most of the time of a GET in its pool, and on metrics, events and retries around each command. `Client`
 uses its connections and parser, and leaves the rest out. Everything else is redis-py's.
