@@ -150,9 +150,12 @@ class ClusterClient(RedisCluster):
         """Ask one server for the others, unless another thread does."""
         if self._searching.acquire(blocking=False):
             try:
-                nodes = [*(ClusterNode(**host) for host in self._hosts.values()), *manager.nodes_cache.values()]
-                others = [node for node in nodes if node.name != kwargs.get("last_failed_node_name")]
-                node = random.choice(others or nodes)  # noqa: S311  # no secret
+                known = [*(ClusterNode(**host) for host in self._hosts.values()), *manager.nodes_cache.values()]
+                nodes = {node.name: node for node in known}
+                others = [name for name in nodes if name != kwargs.get("last_failed_node_name")]
+                node = nodes[random.choice(others or [*nodes])]  # noqa: S311  # no secret
+                if node.redis_connection:  # its idle connections may be forgotten as well
+                    node.redis_connection.connection_pool.disconnect(inuse_connections=False)
                 manager.startup_nodes = {node.name: node}
                 initialize(*args, **kwargs)
             finally:
