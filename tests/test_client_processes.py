@@ -24,12 +24,13 @@ def run(script: str, *args: str) -> str:
 
 
 FORK = """
-import os, sys, threading
+import os, sys, threading, warnings
 from calls import check, check_whole
 from _redis_store.connection import connect
 client = connect(sys.argv[1], max_connections=4, timeout=20, socket_timeout=20)
 check_whole(client)
 sockets = {connection._sock.fileno(): connection._sock.getpeername() for connection in client.connection_pool._idle}
+warnings.simplefilter("ignore", DeprecationWarning)  # since Python 3.12, of fork beside threads: that is the case here
 stop = threading.Event()
 def work():
     while not stop.is_set():
