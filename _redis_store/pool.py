@@ -184,6 +184,9 @@ class Pool(ConnectionPool):
             finally:
                 with suppress(ValueError):
                     self._waiting.remove(entry)
+                with suppress(Empty):  # broken off, or too late: this one is for the next caller
+                    if late := mailbox.get_nowait():
+                        self.give_back(late)
         raise ConnectionError("No connection available.")
 
     def _serve(self, *, connection: bool) -> None:

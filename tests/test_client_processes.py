@@ -69,11 +69,12 @@ def test_a_forked_process_has_connections_of_its_own(server: RedisServer) -> Non
 GEVENT = """
 import gevent.monkey
 gevent.monkey.patch_all()
-import sys
+import gc, sys
 import gevent
 from calls import check, check_whole
 from _redis_store.connection import connect
-client = connect(sys.argv[1], max_connections=5, timeout=20, socket_timeout=20)
+client = connect(sys.argv[1], max_connections=5, timeout=5, socket_timeout=20)
+gc.disable()  # what a call held that was broken off is free at once
 wrong, cut = [], 0
 def work(name):
     global cut
