@@ -13,8 +13,7 @@ The path of one request::
                        save_session   a change                compare-and-set SESSION:<sid> EX <max_age>
     Set-Cookie      <- Max-Age = EX
 
-From koa-session2: its ``get``, ``set`` and ``destroy`` are those of `RedisStore`, its middleware is
-`RedisSessionInterface`.
+koa-session2's ``get``, ``set`` and ``destroy`` are those of `RedisStore`, its middleware is `RedisSessionInterface`.
 
 Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its name, *key* the prefix and the sid,
 *owner* whoever is signed in. Every time span is in **seconds** (koa-session2 counts milliseconds).
@@ -35,7 +34,7 @@ from flask.globals import request_ctx
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface
 
-from _redis_store import cookie, listing, settings
+from _redis_store import cookie, listing, settings, signals
 from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.cookie import new_sid
@@ -63,6 +62,7 @@ __all__ = [
     "connect",
     "merge",
     "new_sid",
+    "signals",
     "skip_refresh",
 ]
 
@@ -174,7 +174,7 @@ class RedisSessionInterface(SessionInterface):
         A sign-in at the same time either ends as well, or is in `sessions_of` afterwards. When this raises, some may
         have ended; do it again.
         """
-        return OwnerIndex(self._get_store()).revoke(name_of(owner), keep) if is_owner(owner) else 0
+        return listing.revoke(self._get_store(), name_of(owner), keep) if is_owner(owner) else 0
 
     @for_views()
     def end(self, sid: str) -> bool:

@@ -30,5 +30,6 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     client      commands
     pool        connections
     watch       whether an idle one can be used
+    signals     what became of sessions, told to whoever counts it
     failure     what the client raises, and what others raise meanwhile
 """

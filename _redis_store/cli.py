@@ -27,7 +27,6 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from _redis_store import listing
-from _redis_store.owners import OwnerIndex
 from _redis_store.search import Search
 from _redis_store.sender import StoreUnavailable
 from _redis_store.statistics import Statistics
@@ -166,7 +165,7 @@ def _revoke_all(search: Search, owner: str, keep: str | None, yes: bool) -> None
         number = sum(info.sid != keep for info in search.sessions_of(owner))
         if number:
             click.confirm(f"End {count(number)} of {safe(owner, OWNER_WIDTH)}?", abort=True, err=True)
-    click.echo(f"Ended {count(OwnerIndex(search.store).revoke(owner, keep))}.")
+    click.echo(f"Ended {count(listing.revoke(search.store, owner, keep))}.")
 
 
 @sessions.command()

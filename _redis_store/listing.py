@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from _redis_store import signals
 from _redis_store.change import owners_of
 from _redis_store.cookie import began_at, is_past_limit
 from _redis_store.owners import GRACE, OwnerIndex, names
@@ -95,5 +96,13 @@ def end(store: RedisStore, settings: Settings, sid: str) -> bool:
     """End one session, whosever it is; return False when there was none."""
     owners = names(owners_of(store.get(sid) or {}, settings.owner_keys).values())
     ended = end_all(store, [sid]) > 0
+    signals.tell(signals.ended, "end", int(ended))
     OwnerIndex(store).remove(owners, sid)
     return ended
+
+
+def revoke(store: RedisStore, owner: str, keep: str | None = None) -> int:
+    """End the sessions of an owner, but not that of `keep`; return how many there were."""
+    number = OwnerIndex(store).revoke(owner, keep)
+    signals.tell(signals.ended, "revoke", number)
+    return number

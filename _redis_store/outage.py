@@ -12,6 +12,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
 from _redis_store.sender import StoreUnavailable
+from _redis_store.signals import tell, unavailable
 
 log = logging.getLogger("redis_store")
 
@@ -42,6 +43,7 @@ def for_views() -> Iterator[None]:
         if not has_request_context():
             raise
         log.warning("%s", error)
+        tell(unavailable, "view")
         raise SessionUnavailable(retry_after=RETRY_AFTER) from None
 
 

@@ -6,6 +6,7 @@ import logging
 
 from flask import request
 
+from _redis_store import signals
 from _redis_store.change import is_empty
 from _redis_store.cookie import max_age_of
 from _redis_store.owners import OwnerIndex, names
@@ -32,7 +33,16 @@ def save(session: RedisSession, status: int) -> str | None:
         session.read()
         session.hidden = session.failure is not None
     if session.failure is None:
-        return _save(session)
+        try:
+            return _save(session)
+        except StoreUnavailable:
+            signals.tell(signals.unavailable, "write")
+            raise
+        except (TypeError, ValueError) as error:
+            if not session.dropped:  # Flask asks again, for its page of the error
+                session.dropped = True
+                signals.tell(signals.refused, "type" if isinstance(error, TypeError) else "size")
+            raise
     if _is_missed(session, status):
         raise session.failure
     return None
@@ -80,7 +90,10 @@ def _end(session: RedisSession) -> str | None:
         removing = OwnerIndex(session.store).removing(names(session.before.values()), session.sid)
         ended, *_ = sender.run_all([session.store.destroying(session.sid), *removing], again=True)
     session.record, session.before = b"", {}
-    return "" if ended or (session.sid and end_moved(session.store, session.sid)) else None
+    if not ended and not (session.sid and end_moved(session.store, session.sid)):
+        return None
+    signals.tell(signals.ended, "logout")
+    return ""
 
 
 def _refresh(session: RedisSession) -> str | None:
@@ -95,6 +108,7 @@ def _refresh(session: RedisSession) -> str | None:
         index.remove(owners, session.sid)
     except StoreUnavailable as error:  # nothing is lost: the next request tries again
         log.warning("%s", error)
+        signals.tell(signals.unavailable, "refresh")
     return None
 
 

@@ -15,14 +15,14 @@ from _redis_store.outage import SessionUnavailable, is_tearing_down
 from _redis_store.record import load_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings
+from _redis_store.signals import tell, unavailable, unreadable
 from _redis_store.store import RedisStore
 
 log = logging.getLogger("redis_store")
 
 #: The key in a WSGI environ by which a request says that it keeps no session alive.
 SKIP_REFRESH = "redis_store.skip_refresh"
-#: The key of the sid that the last response gave away: the events of a socket share an environ, and nobody takes their
-#: cookies.
+#: The key of the sid that the last response gave away: nobody takes the cookies of a socket, whose events share it.
 GIVEN_SID = "redis_store.sid"
 
 
@@ -44,7 +44,7 @@ class RedisSession(SecureCookieSession):
     touched = False  #: whether `modified` was set by hand
     max_age = 0  #: seconds, when cookie and TTL are set
     saved = False  #: whether the response is decided
-    dropped = False  #: whether it ended before its changes could be stored, which the log says
+    dropped = False  #: whether its changes could not be stored, and somebody was told
     by_hand = False  #: whether somebody else than Flask opened it: no response is made with it
 
     _store: RedisStore | None = None
@@ -164,12 +164,15 @@ class RedisSession(SecureCookieSession):
             record = self.store.read(self.sid)
         except StoreUnavailable as error:
             log.warning("%s", error)
+            tell(unavailable, "read")
             self.failure = error
             return
         session = load_record(record)
         if record is not None and session is not None:
             self.record, self.before = record, owners_of(session, self.settings.owner_keys)
             dict.update(self, session)  # not self.update: nothing is modified yet
+        elif record is not None:
+            tell(unreadable, "record")
 
     def clear(self) -> None:
         """Forget everything. A session that is still empty when the request ends is ended: this is the logout."""

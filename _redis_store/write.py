@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from _redis_store import signals
 from _redis_store.change import Change, owners_of
 from _redis_store.cookie import began_at, max_age_of, new_sid
 from _redis_store.owners import OwnerIndex, decode, names
@@ -49,9 +50,12 @@ class Write:
         seen, content = self.session.record, self.change.mine
         if not seen and self.session.cleared and self.sid:  # who was signed in, under a sid just replaced, no longer is
             end_moved(self.store, self.sid)
-        for _ in range(MAX_TRIES):
+        for number in range(MAX_TRIES):
             self._check_size(record)
             if self._put(seen, content, record):
+                if number and seen:
+                    signals.tell(signals.merged, self.change.kind)
+                self._tell(seen, content)
                 return self._settle(content, record)
             pause()
             seen = self.store.read(self.sid) or b""
@@ -134,9 +138,20 @@ class Write:
             others = [sid for each in sids if (sid := decode(each)) not in (self.to, self.sid)]
             was_counted = owner in names(self.change.before.values())  # under the old sid, too
             try:
-                self.index.end(owner, others[: over - was_counted], self.to)
+                number = self.index.end(owner, others[: over - was_counted], self.to)
+                signals.tell(signals.ended, "limit", number)
             except StoreUnavailable as error:
                 log.warning("%s", error)
+
+    def _tell(self, seen: bytes, content: Session) -> None:
+        """Tell what became of the session."""
+        kind = self.change.kind
+        if not content:
+            signals.tell(signals.ended, "logout")
+        elif not seen:
+            signals.tell(signals.created, "login" if self.change.after else "write")
+        elif kind != "write":
+            signals.tell(signals.moved, "regenerate" if kind == "move" else kind)
 
     def _settle(self, content: Session, record: bytes) -> str:
         """Let the session be what is stored now: it may be saved again."""
@@ -156,7 +171,9 @@ class Write:
         """Drop the changes: the session ended meanwhile, and stays ended, however often it is saved: `record` stays."""
         self.index.remove(names(self.change.after.values()), self.to)  # it was listed before it was to be written
         if ended:
+            signals.tell(signals.ended, "logout")
             return ""
+        signals.tell(signals.refused, "ended")
         # %r: no control character gets through, if names of keys come from visitors.
         changed = sorted(self.change.changed)
         self.session.dropped = True
