@@ -75,7 +75,7 @@ def client(url: str, number: int, batch: int) -> list[Figures]:
 
 def delay(socket: str, number: int, batch: int, seconds: float) -> list[Figures]:
     """Time requests over a network that delivers each answer of Redis later."""
-    from faults import Proxy
+    from support.faults.network import Proxy
 
     proxy = Proxy(socket)
     try:

@@ -7,9 +7,9 @@ import logging
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, route, set_cookie, sid_of
 from flask import Flask, session
 from itsdangerous import TimestampSigner
+from support.apps import SECRET_KEY, route, set_cookie, sid_of
 
 from redis_store import RedisSessionInterface, RedisStore, connect
 

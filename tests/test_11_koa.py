@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from conftest import content, route, set_cookie, sid_of
 from flask import Flask, session
+from support.apps import content, route, set_cookie, sid_of
 
 SIDS = ["0123456789abcdef" * 3, "3b241101-e2bb-4255-8caf-4136c566a962"]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import flask
 import pytest
-from conftest import SECRET_KEY, route, set_cookie, sid_of
 from flask import Flask, session
 from flask.sessions import NullSession, SecureCookieSession
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
-from tiers import rounds
+from support.apps import SECRET_KEY, route, set_cookie, sid_of
+from support.tiers import rounds
 
 from _redis_store.record import dump_record, load_record
 from redis_store import RedisSessionInterface, RedisStore

@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import Clock, recipe, route, set_cookie, sid_of, sign
 from flask import Flask, get_flashed_messages, session
+from support.apps import route, set_cookie, sid_of, sign
+from support.clock import Clock
+from support.project import recipe
 from test_3_logout_is_final import under_way
 
 LIFETIME = 1000

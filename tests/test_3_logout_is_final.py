@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, Clock, content, route, set_cookie, sid_of, sign
 from flask import Flask, Response, flash, session
 from flask.globals import request_ctx
 from flask.testing import FlaskClient
-from tiers import rounds
+from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign
+from support.clock import Clock
+from support.tiers import rounds
 
 from redis_store import RedisSessionInterface
 

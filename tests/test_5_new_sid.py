@@ -6,8 +6,8 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from conftest import content, interface_of, route, set_cookie, sid_of, sign
 from flask import Flask, request, session
+from support.apps import content, interface_of, route, set_cookie, sid_of, sign
 from test_3_logout_is_final import under_way
 
 from _redis_store.change import classify

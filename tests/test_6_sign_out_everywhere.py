@@ -16,12 +16,15 @@ from uuid import UUID
 import fakeredis
 import pytest
 import redis
-from conftest import SECRET_KEY, Clock, RedisServer, crash_after, interface_of, route, set_cookie, sid_of
 from flask import Flask, request, session
 from flask.testing import FlaskClient
 from markupsafe import Markup
-from tiers import rounds
-from turns import Turns, orders
+from support.apps import SECRET_KEY, interface_of, route, set_cookie, sid_of
+from support.clock import Clock
+from support.crash import crash_after
+from support.servers import RedisServer
+from support.tiers import rounds
+from support.turns import Turns, orders
 
 from _redis_store.sender import MAX_TIMEOUTS
 from redis_store import OwnerIndex, RedisSessionInterface, RedisStore, SessionInfo, StoreUnavailable

@@ -11,9 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import Clock, content, interface_of, route, set_cookie, sid_of, sign
 from flask import Flask, session
 from flask.testing import FlaskClient
+from support.apps import content, interface_of, route, set_cookie, sid_of, sign
+from support.clock import Clock
 from test_3_logout_is_final import under_way
 
 from _redis_store.cookie import began_at, choose, new_sid, read_all

@@ -10,9 +10,11 @@ from typing import Any
 
 import fakeredis
 import pytest
-from conftest import SECRET_KEY, Clock, RedisServer, route, set_cookie, sid_of
 from flask import Flask, Response, abort, flash, redirect, send_file, session
 from redis.exceptions import ClusterCrossSlotError
+from support.apps import SECRET_KEY, route, set_cookie, sid_of
+from support.clock import Clock
+from support.servers import RedisServer
 from werkzeug.test import TestResponse
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable

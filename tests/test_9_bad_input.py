@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, Clock, content, route, set_cookie, sid_of, sign
 from flask import Flask, Request, session
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from itsdangerous import Signer
+from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign
+from support.clock import Clock
 from test_3_logout_is_final import under_way
 from werkzeug.http import dump_cookie
 from werkzeug.test import TestResponse

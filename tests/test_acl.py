@@ -6,9 +6,11 @@ from fnmatch import fnmatch
 from typing import Any
 
 import pytest
-from conftest import ACL, PERMISSIONS, RedisServer, interface_of, route
 from flask import session
 from redis.exceptions import NoPermissionError
+from support.apps import interface_of, route
+from support.project import ACL, PERMISSIONS
+from support.servers import RedisServer
 from werkzeug.security import generate_password_hash
 
 from app import create_app

@@ -14,10 +14,11 @@ from typing import Any
 import fakeredis
 import flask
 import pytest
-from conftest import SECRET_KEY, Clock, route, sid_of
 from flask import Flask, Response, copy_current_request_context, session, stream_with_context
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
+from support.apps import SECRET_KEY, route, sid_of
+from support.clock import Clock
 
 from _redis_store.record import load_record
 from redis_store import RedisSessionInterface, SessionUnavailable, StoreUnavailable

@@ -20,10 +20,12 @@ from urllib.parse import urlencode, urljoin
 import fakeredis
 import pytest
 import redis
-from conftest import PATIENCE, SECRET_KEY, find_redis_server, set_cookie
 from flask import Flask
 from flask.testing import FlaskClient
-from tiers import rounds
+from support.apps import SECRET_KEY, set_cookie
+from support.project import ROOT
+from support.servers import PATIENCE, find_redis_server
+from support.tiers import rounds
 from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.test import TestResponse
 
@@ -32,7 +34,6 @@ from app import ROLES, create_app
 from auth import MAX_INPUT, name_browser
 from redis_store import connect
 
-HERE = Path(__file__).parent.parent
 TRIES = rounds(1, 3)  # of which the shortest counts
 OURS = {"Origin": "http://localhost"}  # what a browser sends with the forms of our own pages
 NO_REDIS = "redis://127.0.0.1:1"  # nothing listens there
@@ -301,7 +302,7 @@ def visit(printed: str) -> tuple[str, CookieJar, str]:
 
 def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
     """``flask run`` in the folder finds the app and runs it embedded, with one line that says so and no warning."""
-    _, printed = launch(sys.executable, "-m", "flask", "run", "--port", "0", folder=HERE)
+    _, printed = launch(sys.executable, "-m", "flask", "run", "--port", "0", folder=ROOT)
     assert printed.count("No REDIS_URL") == 1
     _, _, page = visit(printed)
     assert "You are signed in as <strong>ada</strong>" in page
@@ -312,7 +313,7 @@ def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path)
     find_redis_server()  # which the script needs
     sources = ("app.py", "auth.py", "guessing.py", "redis_store.py", "_redis_store")
     for name in (*sources, "roles", "templates", "static", "run-on-redis"):
-        Path(tmp_path, name).symlink_to(HERE / name)
+        Path(tmp_path, name).symlink_to(ROOT / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes
     programs.mkdir(parents=True)
     for name, command in (("python", sys.executable), ("flask", f"{sys.executable} -m flask")):
@@ -1091,7 +1092,7 @@ def test_it_recovers_by_itself(outage: Outage, request: pytest.FixtureRequest) -
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_is_removed_with_its_file_and_its_line(role: str, tmp_path: Path) -> None:
     """What is left runs, and has none of its pages."""
-    for path in [*HERE.glob("*.py"), HERE / "_redis_store", HERE / "templates", HERE / "static", HERE / "roles"]:
+    for path in [*ROOT.glob("*.py"), ROOT / "_redis_store", ROOT / "templates", ROOT / "static", ROOT / "roles"]:
         copy = shutil.copytree if path.is_dir() else shutil.copy
         copy(path, tmp_path / path.name)
     (tmp_path / f"roles/{role}.py").unlink()

@@ -10,14 +10,15 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import fakeredis
 import pytest
 from click.testing import Result
-from conftest import SECRET_KEY, Clock, route
 from flask import Flask, session
+from support.apps import SECRET_KEY, route
+from support.clock import Clock
+from support.project import ROOT
 
 import redis_store
 from _redis_store import cli
@@ -280,8 +281,7 @@ def flask(server: Any, *words: str, owner: str = "ada", stderr: int = subprocess
     RedisStore(server.connect()).set({"user_id": owner})
     command = [sys.executable, "-m", "flask", "sessions", *words]
     environment = {**os.environ, "REDIS_URL": server.url, "SECRET_KEY": SECRET_KEY, **more}
-    folder = Path(__file__).parent.parent
-    return subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
 
 
 class Terminal(io.StringIO):

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import RedisServer
-from proxy import Proxy
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ConnectionError, DataError, NoPermissionError, ResponseError, TimeoutError
+from support.proxy import Proxy
+from support.servers import RedisServer
 
 from _redis_store.client import Client
 from _redis_store.connection import connect

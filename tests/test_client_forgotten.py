@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, RedisServer, route
 from flask import Flask, session
-from proxy import Proxy
 from redis.exceptions import TimeoutError
+from support.apps import SECRET_KEY, route
+from support.proxy import Proxy
+from support.servers import RedisServer
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from _redis_store.sender import MAX_TIMEOUTS

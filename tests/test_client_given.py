@@ -11,9 +11,10 @@ import fakeredis
 import pytest
 import redis
 import redis.asyncio
-from conftest import SECRET_KEY, RedisServer, set_cookie
 from flask import Flask, g, session
 from redis.sentinel import Sentinel
+from support.apps import SECRET_KEY, set_cookie
+from support.servers import RedisServer
 from werkzeug.local import LocalProxy
 
 from redis_store import RedisSessionInterface, RedisStore, connect

@@ -15,15 +15,16 @@ from typing import Any
 
 import pytest
 import redis
-from calls import check, check_whole
-from conftest import RedisServer
-from tiers import rounds
+from support.calls import check, check_whole
+from support.project import ROOT
+from support.servers import RedisServer
+from support.tiers import rounds
 
 CALLS = rounds(3_000, 100_000)  # of all threads together
 STEPS = rounds(23, 1)  # from one place where a call is broken off to the next
 DEADLINE = 60  # seconds for all; then something hangs
 PATIENT = {name: DEADLINE for name in ("timeout", "socket_timeout", "socket_connect_timeout")}
-PARTS = (str(Path(__file__).parent.parent / "_redis_store"), str(Path(redis.__file__).parent))
+PARTS = (str(ROOT / "_redis_store"), str(Path(redis.__file__).parent))
 
 #: A socket that is being connected or closed has no owner: Python closes it, and warns.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

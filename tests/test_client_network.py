@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from calls import check, check_whole
-from conftest import RedisServer
-from proxy import Proxy
 from redis.exceptions import ConnectionError, TimeoutError
-from tiers import rounds
+from support.calls import check, check_whole
+from support.proxy import Proxy
+from support.servers import RedisServer
+from support.tiers import rounds
 
 CALLS = rounds(30, 400)  # of each thread
 DEADLINE = 60  # seconds for all; then something hangs

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import RedisServer
+from support.project import ROOT
+from support.servers import RedisServer
 
 DEADLINE = 60  # seconds for all; then something hangs
-PATHS = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
+PATHS = [str(ROOT), str(ROOT / "tests")]
 
 
 def run(script: str, *args: str) -> str:
@@ -25,7 +25,7 @@ def run(script: str, *args: str) -> str:
 
 FORK = """
 import os, sys, threading, warnings
-from calls import check, check_whole
+from support.calls import check, check_whole
 from _redis_store.connection import connect
 client = connect(sys.argv[1], max_connections=4, timeout=20, socket_timeout=20)
 check_whole(client)
@@ -71,7 +71,7 @@ import gevent.monkey
 gevent.monkey.patch_all()
 import gc, sys
 import gevent
-from calls import check, check_whole
+from support.calls import check, check_whole
 from _redis_store.connection import connect
 client = connect(sys.argv[1], max_connections=5, timeout=5, socket_timeout=20)
 gc.disable()  # what a call held that was broken off is free at once

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import PERMISSIONS, SECRET_KEY, interface_of, route
 from flask import Flask, session
-from tiers import rounds
-from topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
+from support.apps import SECRET_KEY, interface_of, route
+from support.project import PERMISSIONS
+from support.tiers import rounds
+from support.topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
 from _redis_store import cli
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect

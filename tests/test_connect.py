@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis import SSLConnection, UnixDomainSocketConnection
-from tiers import rounds
+from support.tiers import rounds
 
 from _redis_store.connection import MAX_CONNECTIONS, SOCKET_TIMEOUT
 from _redis_store.pool import Pool

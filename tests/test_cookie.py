@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, route
 from flask import Flask, session
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from itsdangerous import Signer
-from tiers import rounds
+from support.apps import SECRET_KEY, route
+from support.tiers import rounds
 from werkzeug.sansio.http import parse_cookie
 
 from _redis_store.cookie import (

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import SECRET_KEY, Clock, RedisServer, interface_of, route, set_cookie, sign
 from flask import Flask, session
-from wire import Wire
+from support.apps import SECRET_KEY, interface_of, route, set_cookie, sign
+from support.clock import Clock
+from support.servers import RedisServer
+from support.wire import Wire
 
 from redis_store import RedisSessionInterface, connect
 

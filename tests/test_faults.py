@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faults
 import pytest
-from conftest import RedisServer, find_redis_server
-from faults import FIGURES, KINDS, RECOVERY, App, Figures, Load, Proxy
 from redis import Redis, RedisError
+from support.faults import PATIENCE, stores
+from support.faults.app import App
+from support.faults.figures import BEGIN, END, FIGURES, HEAD, Figures, write_readme
+from support.faults.load import CLIENTS, KINDS, RECOVERY, Load
+from support.faults.network import Proxy
+from support.project import ROOT
+from support.servers import RedisServer, find_redis_server
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import RedisStore
@@ -76,7 +80,7 @@ class House:
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + faults.PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             if condition():
@@ -158,7 +162,7 @@ def sentinels(house: House) -> str:
         config.write_text("\n".join(lines))
         log = str(house.folder / f"sentinel-{number}.log")
         process = subprocess.Popen([find_redis_server(), str(config), "--sentinel", "--logfile", log])
-        house.stack.callback(process.wait, faults.PATIENCE)
+        house.stack.callback(process.wait, PATIENCE)
         house.stack.callback(process.kill)
         addresses.append(f"127.0.0.1:{number}")
         with Redis(port=int(number), protocol=2) as sentinel:
@@ -200,7 +204,7 @@ def synchronise(house: House) -> None:
     Replication is asynchronous: without this, the last logouts before the master dies might be lost with it, and the
     sessions be there again. The README says so, under "What it does not do"; here nothing may be.
     """
-    house.admin.execute_command("CLIENT PAUSE", 1000 * faults.PATIENCE, "WRITE")
+    house.admin.execute_command("CLIENT PAUSE", 1000 * PATIENCE, "WRITE")
     offset = house.admin.info("replication")["master_repl_offset"]
     replica = house.replica.connect()
     wait_until(lambda: replica.info("replication")["slave_repl_offset"] >= offset)
@@ -363,7 +367,7 @@ def play(house: House, fault: Fault) -> tuple[Figures, list[str]]:
     repaired = time.monotonic()
     load.lossy_until = repaired if fault.loses else 0
     time.sleep(AFTER)
-    while time.monotonic() < min(repaired + AFTER + load.measure_noise(), repaired + faults.PATIENCE):
+    while time.monotonic() < min(repaired + AFTER + load.measure_noise(), repaired + PATIENCE):
         time.sleep(0.1)  # or nothing would be asked after the time that a busy machine is allowed
     load.stop()
     complaints = [*load.complaints(house.records()), *judge(fault, load, injected, repaired)]
@@ -400,7 +404,7 @@ def test_nobody_notices_more_than_a_503(house: House, fault: Fault, request: pyt
     figures, complaints = play(house, fault)
     FIGURES.append(figures)
     if request.config.getoption("--write-readme") and len(FIGURES) == len(FAULTS):
-        faults.write_readme()
+        write_readme()
     assert not complaints, "\n".join([f"{len(complaints)} complaints", *complaints[:10]])
 
 
@@ -408,12 +412,12 @@ def test_nobody_notices_more_than_a_503(house: House, fault: Fault, request: pyt
 @pytest.mark.parametrize(
     ("store", "complaint"),
     [
-        (faults.MixesUp, "shows"),
-        (faults.EndsNothing, "the (ended session .* is accepted|record of an ended session is there)"),
-        (faults.WritesNothing, "no record for the cookie"),
-        (faults.KeepsForEver, "a TTL of -1 seconds"),
-        (faults.Crashes, "is answered 500"),
-        (faults.Dawdles, r"takes 2\.\d\d s"),
+        (stores.MixesUp, "shows"),
+        (stores.EndsNothing, "the (ended session .* is accepted|record of an ended session is there)"),
+        (stores.WritesNothing, "no record for the cookie"),
+        (stores.KeepsForEver, "a TTL of -1 seconds"),
+        (stores.Crashes, "is answered 500"),
+        (stores.Dawdles, r"takes 2\.\d\d s"),
     ],
 )
 def test_a_broken_store_is_found_out(house: House, store: type[RedisStore], complaint: str) -> None:
@@ -445,11 +449,11 @@ def test_a_fault_that_takes_another_course_is_found_out(house: House, fault: Fau
 
 def test_the_readme_has_the_figures_of_each_fault() -> None:
     """A row for each, in their order, none with a wrong response; and on what they were measured."""
-    readme = (faults.ROOT / "README.md").read_text()
-    head, _, *table, _, versions = readme.partition(faults.BEGIN)[2].partition(faults.END)[0].strip().splitlines()
+    readme = (ROOT / "README.md").read_text()
+    head, _, *table, _, versions = readme.partition(BEGIN)[2].partition(END)[0].strip().splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in [head, *table]]
-    assert cells[0] == [*faults.HEAD]
+    assert cells[0] == [*HEAD]
     assert [row[0] for row in cells[1:]] == [fault.name for fault in FAULTS]
     assert {row[2] for row in cells[1:]} == {"0"}
-    assert all(int(row[1]) > 10 * faults.CLIENTS for row in cells[1:])
+    assert all(int(row[1]) > 10 * CLIENTS for row in cells[1:])
     assert re.fullmatch(r"20\d\d-\d\d-\d\d, Python [\w.]+, Redis [\w.]+, redis-py [\w.]+, \d+ cores\.", versions)

@@ -14,11 +14,13 @@ from typing import Any
 
 import fakeredis
 import pytest
-from conftest import PATIENCE, SECRET_KEY, Clock, set_cookie
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
+from support.apps import SECRET_KEY, set_cookie
+from support.clock import Clock
+from support.servers import PATIENCE
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 

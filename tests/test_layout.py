@@ -10,15 +10,17 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
 import _redis_store
 import redis_store
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = (".", "_redis_store", "roles", "study", "tests", "tests/support", "conformance", "benchmarks")
-FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
+FOLDERS = (".", "_redis_store", "roles", "study", "conformance", "benchmarks")
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))] + TESTS
 LIBRARY = [path for path in FILES if path.stem == "redis_store" or path.parent.name == "_redis_store"]
-GUESTS = [path for path in FILES if path.stem in ("app", "auth", "guessing") or path.parent.name == "roles"]
+GUESTS = [path for path in FILES if path.parent == ROOT and path.stem in ("app", "auth", "guessing")]
+GUESTS += [path for path in FILES if path.parent == ROOT / "roles"]
 
 #: The files of the library, in the order in which they may import each other.
 ORDER = re.findall(r"^    (\w+)", _redis_store.__doc__ or "", re.M)
@@ -40,7 +42,9 @@ def imports_of(path: Path, root: Path) -> Iterator[tuple[str, list[str]]]:
 
 def find(module: str, folder: Path, root: Path) -> Path | None:
     """The project's file that a file in this folder gets by that name. None: it is somebody else's."""
-    bases = [root] if (folder / "__init__.py").exists() else [folder, root]  # a program finds its neighbours first
+    bases = [root / "tests", root]  # as pytest has them
+    if not (folder / "__init__.py").exists():
+        bases.insert(0, folder)  # a program finds its neighbours first
     paths = [Path(base, *module.split(".")).with_suffix(".py") for base in bases]
     return next((path for path in paths if path.exists()), None)
 

@@ -22,9 +22,9 @@ import fakeredis
 import flask
 import msgspec
 import pytest
-from conftest import SECRET_KEY
 from flask import Flask, session
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from support.apps import SECRET_KEY
 
 CONTENT = {"cart": [1, {"a": 2}], "n": 3, "user_id": "ada"}  # sorted, as Flask writes it
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from conftest import SECRET_KEY, Clock, RedisServer, set_cookie
 from flask import Flask, request, session
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -33,8 +32,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from redis import RedisError
+from support.apps import SECRET_KEY, set_cookie
+from support.clock import Clock
+from support.servers import RedisServer
+from support.tiers import rounds
 from test_races import Gate
-from tiers import rounds
 from werkzeug.test import TestResponse
 
 from _redis_store.cookie import began_at

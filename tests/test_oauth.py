@@ -27,10 +27,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import fakeredis
 import pytest
 import requests
-from conftest import PATIENCE, SECRET_KEY, interface_of
 from flask import Flask, redirect, request, session
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
+from support.apps import SECRET_KEY, interface_of
+from support.servers import PATIENCE
 from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
 

@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import Clock, interface_of, route, sid_of
 from flask import Flask, request, session
-from tiers import rounds
+from support.apps import interface_of, route, sid_of
+from support.clock import Clock
+from support.tiers import rounds
 from werkzeug.serving import make_server
 
 from _redis_store.record import load_record

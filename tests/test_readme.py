@@ -13,8 +13,11 @@ from pathlib import Path
 
 import jwt
 import pytest
-from conftest import Clock, RedisServer, interface_of, recipe
 from flask import Flask
+from support.apps import interface_of
+from support.clock import Clock
+from support.project import recipe
+from support.servers import RedisServer
 from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
 

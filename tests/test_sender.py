@@ -9,11 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RedisServer
 from redis.exceptions import (
     ConnectionError,
     MovedError,
@@ -22,12 +20,12 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,
 )
+from support.project import ROOT
+from support.servers import RedisServer
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from _redis_store.sender import MAX_TIMEOUTS, PAUSE, CircuitBreaker, Sender
 from redis_store import RedisStore, StoreUnavailable, connect
-
-ROOT = Path(__file__).parent.parent
 
 
 def fails_in(store: RedisStore) -> float:

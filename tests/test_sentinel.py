@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from redis.sentinel import MasterNotFoundError
-from topology import SentinelGroup, at_once, live, running, wait_until
+from support.topology import SentinelGroup, at_once, live, running, wait_until
 
 from _redis_store.connection import MAX_CONNECTIONS
 from redis_store import RedisStore, StoreUnavailable, connect

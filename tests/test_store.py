@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import SECRET_KEY, sign
 from flask import Flask, session
 from redis.crc import key_slot
+from support.apps import SECRET_KEY, sign
 
 from _redis_store.cookie import began_at
 from _redis_store.store import MAX_TRIES, TRAIL_MAX_AGE

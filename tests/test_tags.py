@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import interface_of, route
 from flask import Flask, session
 from flask.json.tag import JSONTag, TaggedJSONSerializer
+from support.apps import interface_of, route
 
 from _redis_store.change import merge
 from _redis_store.record import dump_record, load_record

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import SECRET_KEY, RedisServer, route
 from flask import Flask, session
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.apps import SECRET_KEY, route
+from support.servers import RedisServer
 
 from _redis_store.record import dump_record, load_record
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable

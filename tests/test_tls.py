@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from topology import HOST, TcpServer, live
+from support.topology import HOST, TcpServer, live
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import RedisStore, StoreUnavailable, connect

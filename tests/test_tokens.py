@@ -20,14 +20,16 @@ from typing import Any, NamedTuple
 import fakeredis
 import jwt
 import pytest
-from conftest import SECRET_KEY, RedisServer, crash_after, interface_of
-from faults import Proxy
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer, TimestampSigner, URLSafeSerializer
-from tiers import rounds
-from turns import Turns, orders
+from support.apps import SECRET_KEY, interface_of
+from support.crash import crash_after
+from support.faults.network import Proxy
+from support.servers import RedisServer
+from support.tiers import rounds
+from support.turns import Turns, orders
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 

@@ -19,8 +19,8 @@ from flask import Flask
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support.tiers import rounds
 from test_tokens import DAY, PATIENT, families, listed, log_in, log_out, log_out_everywhere, post, refresh
-from tiers import rounds
 
 from app import create_app
 from roles import tokens

@@ -10,8 +10,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from support.project import ROOT
 
-ROOT = Path(__file__).parent.parent
 BUILD = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]  # offline: hatchling is installed
 
 APP = """

@@ -1,9 +1,4 @@
-"""The fault matrix's machinery: an app, a load that knows what it was promised, a bad network, and the figures.
-
-The app runs in processes of its own, so that the load does not slow it down; this file is its program, too::
-
-    python tests/faults.py <listening socket> <Redis URL> <number of workers> <class of the store>
-"""
+"""The load: clients that know what they were promised, and complain."""
 
 from __future__ import annotations
 
@@ -11,258 +6,17 @@ import functools
 import http.client
 import itertools
 import json
-import os
-import platform
 import random
 import select
-import signal
-import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import redis
-from flask import Flask, request, session
-from werkzeug.serving import WSGIRequestHandler, make_server
-
-from redis_store import RedisSessionInterface, RedisStore, connect
-
-ROOT = Path(__file__).parent.parent
-LIFETIME = 600  # seconds
-PATIENCE = 10  # seconds that the harness itself waits for anything
-
-# The app ----------------------------------------------------------------------------------------------------------
-
-
-class MixesUp(RedisStore):
-    """Broken: now and then it answers with what somebody else asked for."""
-
-    last: bytes | None = None
-
-    def read(self, sid: str) -> bytes | None:
-        record = super().read(sid)
-        if record and random.random() < 0.1:
-            record, MixesUp.last = MixesUp.last, record
-        return record
-
-
-class EndsNothing(RedisStore):
-    """Broken: a logout is answered, and that is all."""
-
-    def destroying(self, sid: str) -> tuple[Any, ...]:
-        return ("EXISTS", self.key(sid))
-
-
-class WritesNothing(RedisStore):
-    """Broken: a new session is confirmed, but not stored."""
-
-    def adding(self, *args: Any) -> tuple[Any, ...]:
-        return ("ECHO", "yes")
-
-
-class KeepsForEver(RedisStore):
-    """Broken: a new session has no TTL."""
-
-    def adding(self, sid: str, record: bytes, max_age: int) -> tuple[Any, ...]:
-        return ("SET", self.key(sid), record, "NX")
-
-
-class Crashes(RedisStore):
-    """Broken: what the client raises gets out."""
-
-    def read(self, sid: str) -> bytes | None:
-        if random.random() < 0.05:
-            raise OSError
-        return super().read(sid)
-
-
-class Dawdles(RedisStore):
-    """Broken: it now and then takes longer than a request may."""
-
-    def read(self, sid: str) -> bytes | None:
-        if random.random() < 0.05:
-            time.sleep(2)
-        return super().read(sid)
-
-
-def make_app(store: RedisStore) -> Flask:
-    """Each view says whose session it found; the client's `mark` names the user, and the session, that it begins."""
-    app = Flask("faults")
-    app.config.update(SECRET_KEY="only-for-the-faults-" * 2, PERMANENT_SESSION_LIFETIME=LIFETIME)
-    app.config["SESSION_REFRESH_AFTER"] = 1  # many are due
-    app.session_interface = RedisSessionInterface(store)
-
-    def answer(*found: Any) -> dict[str, Any]:
-        return {"found": found, "worker": os.getpid()}
-
-    def found() -> dict[str, Any]:
-        return answer(session.get("user_id"), session.get("token"), session.get("n", 0))
-
-    @app.get("/public")
-    def public() -> dict[str, Any]:
-        return answer()
-
-    @app.get("/read")
-    def read() -> dict[str, Any]:
-        return found()
-
-    @app.post("/write")
-    def write() -> dict[str, Any]:
-        before = found()
-        session.setdefault("token", request.args["mark"])
-        session["n"] = session.get("n", 0) + 1
-        return before
-
-    @app.post("/login")
-    def login() -> dict[str, Any]:
-        before, mark = found(), request.args["mark"]
-        session.update(user_id=f"user {mark}", token=mark, n=0)
-        return before
-
-    @app.post("/logout")
-    def logout() -> dict[str, Any]:
-        before = found()
-        session.clear()
-        return before
-
-    return app
-
-
-class _Handler(WSGIRequestHandler):
-    disable_nagle_algorithm = True  # or each answer on a connection that is kept waits for 40 ms
-
-    def log_request(self, *args: Any) -> None: ...
-
-
-def serve(listener: int, url: str, workers: int, store: RedisStore) -> None:
-    """Workers that share a socket and a client that was used before they began. SIGHUP: one more of them."""
-    app = make_app(store)
-
-    def fork(*_: object) -> None:
-        with suppress(Exception):  # Redis may be away
-            store.client.ping()
-        if os.fork() == 0:
-            try:
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
-                make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler, fd=listener).serve_forever()
-            finally:
-                os._exit(1)
-
-    signal.signal(signal.SIGHUP, fork)
-    for _ in range(workers):
-        fork()
-    while os.wait():  # one was killed
-        fork()
-
-
-class App:
-    """The running app."""
-
-    def __init__(self, url: str, log: Path, *, workers: int = 1, store: type[RedisStore] = RedisStore) -> None:
-        self.log = log
-        with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, log.open("w") as file:
-            self.port: int = listener.getsockname()[1]
-            descriptor = listener.fileno()
-            self.process = subprocess.Popen(
-                [sys.executable, __file__, str(descriptor), url, str(workers), store.__name__],
-                pass_fds=[descriptor],
-                stderr=file,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                start_new_session=True,  # a group of its own, which ends as one
-            )
-
-    def worker(self) -> int:
-        """The process id of one of the workers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        connection.request("GET", "/public")
-        process = json.loads(connection.getresponse().read())["worker"]
-        connection.close()
-        return int(process)
-
-    def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
-
-
-# The network ------------------------------------------------------------------------------------------------------
-
-
-class Proxy:
-    """A TCP proxy to a Redis, whose network goes bad when a test says so."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target  #: path of a unix socket; may change
-        self.delay = 0.0  #: seconds that each answer is late
-        self.reset = 0.0  #: share of the commands that reset their connection instead
-        self.lose = 0.0  #: share of the answers that reset their connection instead
-        self.silent = False  #: whether answers are swallowed
-        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # closed
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                pair = client, server
-                self._pairs.add(pair)
-                try:
-                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    server.connect(self.target)
-                except OSError:
-                    self._end(pair)
-                    continue
-                for source, sink in (pair, pair[::-1]):
-                    self._threads.append(threading.Thread(target=self._pass_on, args=(source, sink, pair)))
-                    self._threads[-1].start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
-        answers = source is pair[1]
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if answers and self.delay:
-                    time.sleep(self.delay)
-                if random.random() < (self.lose if answers else self.reset):
-                    break
-                if not (answers and self.silent):
-                    sink.sendall(data)
-        self._end(pair)
-
-    def _end(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        self._pairs.discard(pair)
-        for end in pair:
-            with suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST, not FIN
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RD)  # wakes the other thread
-            end.close()
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for pair in [*self._pairs]:
-            self._end(pair)
-
-    def stop(self) -> None:
-        self.delay = 0
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join(PATIENCE)
-        self.cut()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-
-
-# The load ---------------------------------------------------------------------------------------------------------
+from support.faults import PATIENCE
+from support.faults.app import LIFETIME
+from support.faults.figures import Figures
 
 CLIENTS = 32  # each with one connection
 BROWSERS = 3  # of each client
@@ -447,21 +201,6 @@ class Client(threading.Thread):
             self.wrong.append(f"the ended session {ended} is accepted: {answer.found}")
 
 
-class Figures(NamedTuple):
-    """A row of the table."""
-
-    fault: str
-    requests: int
-    wrong: int
-    refused: int  # answers with status 503, and connections that broke without an answer
-    longest: float  # seconds
-    unavailable: float  # seconds, from the fault until the last answer that was a refusal
-
-    def __str__(self) -> str:
-        times = f"{1000 * self.longest:.0f} ms | {self.unavailable:.1f}"
-        return f"| {self.fault} | {self.requests} | {self.wrong} | {self.refused} | {times} |"
-
-
 class Load:
     """All the clients, and what they saw."""
 
@@ -526,32 +265,3 @@ class Load:
             if (took := call.end - call.start) > BUDGET + self.noise:
                 found.append(f"{call.kind} takes {took:.2f} s, when the machine itself takes {self.noise:.2f} s")
         return found
-
-
-# The table --------------------------------------------------------------------------------------------------------
-
-HEAD = ("fault", "requests", "wrong responses", "503s", "longest wait", "seconds of unavailability")
-FIGURES: list[Figures] = []
-BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
-
-
-def table() -> list[str]:
-    """The rows of this run, in Markdown, and what it ran on."""
-    versions = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
-    number = versions.partition("v=")[2].partition(" ")[0]
-    line = f"Python {platform.python_version()}, Redis {number}, redis-py {redis.__version__}, {os.cpu_count()} cores."
-    head = [f"| {' | '.join(HEAD)} |", f"| --- {'| ---: ' * (len(HEAD) - 1)}|"]
-    return [*head, *map(str, FIGURES), "", f"{datetime.now(UTC):%Y-%m-%d}, {line}"]
-
-
-def write_readme() -> None:
-    """The table takes the place of the one before."""
-    readme = ROOT / "README.md"
-    before, begin, rest = readme.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    readme.write_text("\n".join([before + begin, *table(), end + after]))
-
-
-if __name__ == "__main__":
-    descriptor, url, workers, kind = sys.argv[1:]
-    serve(int(descriptor), url, int(workers), globals()[kind](connect(url)))

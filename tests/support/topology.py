@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from conftest import SECRET_KEY, RedisServer, route
 from flask import Flask, session
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
+from support.apps import SECRET_KEY, route
+from support.servers import RedisServer
 
 HOST = "127.0.0.1"
 SERVICE = "sessions"
