@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from flask import Flask, get_flashed_messages, session
-from support.apps import route, set_cookie, sid_of, sign
+from support.apps import route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
 from support.project import recipe
-from test_3_logout_is_final import under_way
 
 LIFETIME = 1000
 

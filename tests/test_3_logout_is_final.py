@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Response, flash, session
+from flask import Flask, flash, session
 from flask.globals import request_ctx
 from flask.testing import FlaskClient
-from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign
+from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
 from support.tiers import rounds
 
@@ -31,16 +30,6 @@ def app(app: Flask) -> Flask:
 def trail_of(sid: str) -> str:
     """The key that leads from a replaced sid to its successor."""
     return f"MOVED:{{SESSION:{sid}}}"
-
-
-@contextmanager
-def under_way(app: Flask, browser: FlaskClient) -> Iterator[Response]:
-    """A request of this browser: opened before the block, saved after it. Yields its response."""
-    cookie = browser.get_cookie("session")
-    with app.test_request_context(headers={"Cookie": f"session={cookie.value}"} if cookie else {}):
-        response = app.response_class()
-        yield response
-        app.session_interface.save_session(app, request_ctx.session, response)
 
 
 def clears_for_bob() -> None:

@@ -9,10 +9,9 @@ import pytest
 from flask import Flask, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.apps import content, route, set_cookie, sid_of, sign
+from support.apps import content, route, set_cookie, sid_of, sign, under_way
 from support.tiers import rounds
-from test_1_drop_in import sessions, typed
-from test_3_logout_is_final import under_way
+from support.values import sessions, typed
 
 from _redis_store.record import load_record
 from redis_store import merge

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, request, session
-from support.apps import content, interface_of, route, set_cookie, sid_of, sign
-from test_3_logout_is_final import under_way
+from support.apps import content, interface_of, route, set_cookie, sid_of, sign, under_way
 
 from _redis_store.change import classify
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
-from support.apps import content, interface_of, route, set_cookie, sid_of, sign
+from support.apps import content, interface_of, route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
-from test_3_logout_is_final import under_way
 
 from _redis_store.cookie import began_at, choose, new_sid, read_all
 from _redis_store.record import load_record

@@ -14,9 +14,8 @@ from flask import Flask, Request, session
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from itsdangerous import Signer
-from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign
+from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
-from test_3_logout_is_final import under_way
 from werkzeug.http import dump_cookie
 from werkzeug.test import TestResponse
 

@@ -23,11 +23,24 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from support.apps import SECRET_KEY, set_cookie
+from support.demo import (
+    CONFIG,
+    HASH,
+    NO_REDIS,
+    OURS,
+    commands,
+    end,
+    end_others,
+    key_of,
+    sid_of,
+    sign_in,
+    sign_out,
+    status,
+)
 from support.project import ROOT
 from support.servers import PATIENCE, find_redis_server
 from support.tiers import rounds
 from werkzeug.security import check_password_hash, generate_password_hash
-from werkzeug.test import TestResponse
 
 import app as app_module
 from app import ROLES, create_app
@@ -35,15 +48,6 @@ from auth import MAX_INPUT, name_browser
 from redis_store import connect
 
 TRIES = rounds(1, 3)  # of which the shortest counts
-OURS = {"Origin": "http://localhost"}  # what a browser sends with the forms of our own pages
-NO_REDIS = "redis://127.0.0.1:1"  # nothing listens there
-FAST = "pbkdf2:sha256:1"
-HASH = generate_password_hash("lovelace", FAST)
-CONFIG = {
-    "TESTING": True,
-    "SECRET_KEY": SECRET_KEY,
-    "ACCOUNTS": {"ada": HASH, "grace": generate_password_hash("hopper", FAST)},
-}
 
 
 @pytest.fixture
@@ -56,42 +60,6 @@ def app(least: Any) -> Flask:
 def web(app: Flask) -> FlaskClient:
     """A browser without a cookie."""
     return app.test_client()
-
-
-def sign_in(web: FlaskClient, username: str = "ada", password: str = "lovelace", **form: str) -> TestResponse:
-    return web.post("/login", data={"username": username, "password": password, **form}, headers=OURS)
-
-
-def sign_out(web: FlaskClient) -> TestResponse:
-    return web.post("/logout", headers=OURS)
-
-
-def end(web: FlaskClient, handle: str) -> TestResponse:
-    return web.post("/sessions/end", data={"handle": handle}, headers=OURS)
-
-
-def end_others(web: FlaskClient) -> TestResponse:
-    return web.post("/sessions/end-others", headers=OURS)
-
-
-def status(web: FlaskClient, path: str) -> int:
-    with web.get(path) as answer:  # closes the file that it may be made of
-        return answer.status_code
-
-
-def sid_of(web: FlaskClient) -> str:
-    cookie = web.get_cookie("session")
-    return cookie.value.partition(".")[0] if cookie else "no cookie"
-
-
-def key_of(web: FlaskClient) -> str:
-    return f"SESSION:{sid_of(web)}"
-
-
-def commands(server: Any) -> int:
-    """How many commands about keys a redis-server has carried out so far."""
-    statistics = server.info("commandstats")
-    return sum(of["calls"] for name, of in statistics.items() if not re.match("cmdstat_(info|client|hello)", name))
 
 
 # The start --------------------------------------------------------------------------------------------------------

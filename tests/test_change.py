@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiers import rounds
-from test_1_drop_in import leaves, sessions, typed, values
+from support.values import leaves, sessions, typed, values
 
 from _redis_store.change import Change, is_empty, merge, owners_of
 from _redis_store.record import Session, dump_record, load_record

@@ -20,12 +20,11 @@ import fakeredis
 import pytest
 from flask import Flask, Request, request, session
 from itsdangerous import TimestampSigner
-from support.apps import SECRET_KEY, interface_of, route, set_cookie, sid_of, sign
+from support.apps import SECRET_KEY, interface_of, route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
+from support.demo import CONFIG, OURS, commands
 from support.servers import RedisServer
 from support.tiers import rounds
-from test_3_logout_is_final import under_way
-from test_app import CONFIG, OURS, commands
 from werkzeug.sansio.http import parse_cookie
 from werkzeug.serving import make_server
 from werkzeug.test import create_environ, run_wsgi_app

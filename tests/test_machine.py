@@ -34,9 +34,9 @@ from hypothesis.stateful import (
 from redis import RedisError
 from support.apps import SECRET_KEY, set_cookie
 from support.clock import Clock
+from support.gate import Gate
 from support.servers import RedisServer
 from support.tiers import rounds
-from test_races import Gate
 from werkzeug.test import TestResponse
 
 from _redis_store.cookie import began_at

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask, request, session
 from support.apps import interface_of, route, sid_of
 from support.clock import Clock
+from support.gate import Gate
 from support.tiers import rounds
 from werkzeug.serving import make_server
 
@@ -41,17 +42,6 @@ class Browser:
         if header:
             self.cookie = header.partition(";")[0].removeprefix("session=") or None
         return response.status, header
-
-
-class Gate:
-    """Where a slow request waits in the middle of its view until the test lets it go on."""
-
-    def __init__(self) -> None:
-        self.inside, self.go = threading.Event(), threading.Event()
-
-    def wait(self) -> None:
-        self.inside.set()
-        assert self.go.wait(10)
 
 
 class House:

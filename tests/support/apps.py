@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
+from flask.globals import request_ctx
+from flask.testing import FlaskClient
 
 from _redis_store.cookie import make
 from _redis_store.record import load_record
@@ -50,3 +53,13 @@ def sign(app: Flask, sid: str, *, permanent: bool = True) -> str:
     settings = read(app, interface_of(app).clock)
     assert settings
     return make(settings, sid, permanent)
+
+
+@contextmanager
+def under_way(app: Flask, browser: FlaskClient) -> Iterator[Response]:
+    """A request of this browser: opened before the block, saved after it. Yields its response."""
+    cookie = browser.get_cookie("session")
+    with app.test_request_context(headers={"Cookie": f"session={cookie.value}"} if cookie else {}):
+        response = app.response_class()
+        yield response
+        app.session_interface.save_session(app, request_ctx.session, response)
