@@ -127,7 +127,7 @@ class Browser:
 
 
 class PatientGate(Gate):
-    """A run may take longer than the rounds of test_races.py."""
+    """A run may take longer than the rounds of test_03_races.py."""
 
     def wait(self) -> None:
         self.inside.set()

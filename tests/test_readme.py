@@ -81,7 +81,7 @@ def test_the_koa_table_names_verbs_that_exist() -> None:
 def test_the_cost_table_is_tested_row_by_row() -> None:
     """As many rows as tests that quote one."""
     table = rows(section("The life of a request"))
-    tests = (ROOT / "tests/test_cost.py").read_text()
+    tests = (ROOT / "tests/promises/test_02_cost.py").read_text()
     assert len(table) == 11
     assert {f"Row {number}" for number in range(1, 11)} <= set(re.findall(r"Row \d+", tests))
 

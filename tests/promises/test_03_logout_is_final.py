@@ -1,4 +1,4 @@
-"""Promise 3: what ended stays ended, whatever was under way. Races with threads over HTTP: test_races.py."""
+"""Promise 3: what ended stays ended, whatever was under way. Races with threads over HTTP: test_03_races.py."""
 
 from __future__ import annotations
 
