@@ -16,7 +16,9 @@ LEFT_OUT = pytest.StashKey[int]()  # how many tests only the thorough tier has
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure")
     parser.addoption("--thorough", action="store_true", help="every round, order and fault: see tests/support/tiers.py")
-    parser.addoption("--machine-examples", type=int, help="how many runs tests/test_machine.py tries, at random")
+    parser.addoption(
+        "--machine-examples", type=int, help="how many runs tests/stateful/test_machine.py tries, at random"
+    )
     parser.addoption("--write-readme", action="store_true", help="the figures of the fault matrix go into the README")
 
 

@@ -6,7 +6,7 @@ invariants for what holds after each step. When a run fails, Hypothesis prints t
 
 The usual run is the same every time, so that a failure means a change and not luck. For another and longer one::
 
-    pytest tests/test_machine.py --machine-examples 5000
+    pytest tests/stateful/test_machine.py --machine-examples 5000
 """
 
 from __future__ import annotations
