@@ -57,8 +57,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a redis.asyncio.client.Pipeline": lambda: redis.asyncio.Redis().pipeline(),
     "a redis.asyncio.cluster.RedisCluster": lambda: redis.asyncio.RedisCluster(host="localhost"),
     "a fakeredis._clients._async.FakeRedis": lambda: fakeredis.FakeAsyncRedis(),
-    "a test_client_given.OwnAsyncClient": OwnAsyncClient,
-    "a test_client_given.Wrapper": lambda: Wrapper(redis.asyncio.Redis()),  # what it is around counts
+    f"a {__name__}.OwnAsyncClient": OwnAsyncClient,
+    f"a {__name__}.Wrapper": lambda: Wrapper(redis.asyncio.Redis()),  # what it is around counts
     "a types.SimpleNamespace": lambda: SimpleNamespace(execute_command=lambda *args, **options: None),
 }
 
