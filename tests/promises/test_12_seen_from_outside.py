@@ -8,8 +8,8 @@ from typing import Any
 
 import fakeredis
 import pytest
-from conftest import interface_of, route, set_cookie, sid_of
 from flask import Flask, session
+from support.apps import interface_of, route, set_cookie, sid_of
 
 from redis_store import RedisSessionInterface, SessionUnavailable, signals
 
