@@ -43,6 +43,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
+def _is_token(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", value, re.ASCII) is not None
+
+
 def _is_no_text(value: Any) -> bool:
     return not isinstance(value, str)  # "False" would be true
 
@@ -65,6 +69,9 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     ),
     "SESSION_MAX_BYTES": (2**20, _is_count, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
+    "SESSION_COOKIE_NAME": (None, _is_token, "a name as RFC 6265 allows it"),
+    "SESSION_COOKIE_PATH": (None, lambda value: value is None or isinstance(value, str), "a path, or None"),
+    "SESSION_COOKIE_DOMAIN": (None, lambda value: not value or isinstance(value, str), "a domain, or None"),
     "SESSION_COOKIE_SECURE": (None, _is_no_text, "True or False"),
     "SESSION_COOKIE_HTTPONLY": (None, _is_no_text, "True or False"),
     "SESSION_COOKIE_PARTITIONED": (None, _is_no_text, "True or False"),
