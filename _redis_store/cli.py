@@ -91,16 +91,12 @@ def list_sessions(search: Search, owner: str | None, limit: int | None, full_sid
         sids = search.scan(progress=not sys.stdout.isatty())
     else:
         sids = (info.sid for info in reversed(search.sessions_of(owner)))
-    empty = True
-    for row in islice(search.read(sids), limit):
-        if as_json:
-            click.echo(to_json(facts_of(row, full_sids)))
-            continue
-        if empty:
+    number = 0
+    for number, row in enumerate(islice(search.read(sids), limit), 1):
+        if number == 1 and not as_json:
             click.echo(head_of_table(full_sids))
-            empty = False
-        click.echo(line_of_table(row, full_sids))
-    if empty and not as_json:
+        click.echo(to_json(facts_of(row, full_sids)) if as_json else line_of_table(row, full_sids))
+    if not number and not as_json:
         click.echo("No sessions." if owner is None else f"No sessions of {safe(owner, OWNER_WIDTH)}.")
 
 
