@@ -39,7 +39,7 @@ from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.cookie import new_sid
 from _redis_store.listing import SessionInfo
-from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse
+from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse, say_when
 from _redis_store.owners import OwnerIndex, name_of
 from _redis_store.save import save, skip_refresh
 from _redis_store.sender import StoreUnavailable
@@ -128,8 +128,8 @@ class RedisSessionInterface(SessionInterface):
             if session.by_hand:
                 raise SessionUnavailable from error
             refuse(app, response)
-        if session.failure is not None and response.status_code == 503:
-            response.headers.setdefault("Retry-After", str(RETRY_AFTER))
+        if session.failure is not None:
+            say_when(response)
         if session.accessed or sid is not None:
             if "Vary" in response.headers:
                 response.vary.add("Cookie")

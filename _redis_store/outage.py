@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Flask, Response, has_request_context
+from flask import Flask, Response, after_this_request, has_request_context
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
@@ -44,7 +44,15 @@ def for_views() -> Iterator[None]:
             raise
         log.warning("%s", error)
         tell(unavailable, "view")
-        raise SessionUnavailable(retry_after=RETRY_AFTER) from None
+        after_this_request(say_when)
+        raise SessionUnavailable from None
+
+
+def say_when(response: Response) -> Response:
+    """Add Retry-After to a 503, whoever made its page; return the response."""
+    if response.status_code == 503:
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER))
+    return response
 
 
 def refuse(app: Flask, response: Response) -> None:
@@ -64,5 +72,5 @@ def refuse(app: Flask, response: Response) -> None:
     response.status_code = 503
     response.content_type = page.content_type
     response.cache_control.no_store = True
-    response.headers["Retry-After"] = str(RETRY_AFTER)
     response.set_data(page.get_data())
+    say_when(response)

@@ -199,6 +199,18 @@ def test_a_handler_for_store_unavailable_is_asked(app: Flask, outage: Outage) ->
         assert response.json == {"our own": "answer"}
 
 
+def test_a_handler_is_asked_when_other_sessions_cannot_be_listed_or_ended(app: Flask, outage: Outage) -> None:
+    """Its answer has Retry-After as well, though the visitor's own session was never asked for."""
+    app.register_error_handler(503, lambda error: ("our own", 503))
+    route(app, "/devices", lambda: str(app.session_interface.sessions_of("ada")))  # type: ignore[attr-defined]
+    route(app, "/revoke", lambda: str(app.session_interface.revoke("ada")))  # type: ignore[attr-defined]
+    outage.begin()
+    for path in ("/devices", "/revoke"):
+        response = get(app, path, None)
+        assert_unavailable(response)
+        assert response.text == "our own"
+
+
 def test_a_503_of_the_apps_own_is_left_alone(app: Flask, outage: Outage) -> None:
     """Retry-After is added to ours only."""
     route(app, "/closed", lambda: abort(503))
