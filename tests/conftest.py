@@ -11,6 +11,7 @@ from typing import Any
 import fakeredis
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from itsdangerous import TimestampSigner
 from support.apps import SECRET_KEY
 from support.clock import Clock
@@ -86,6 +87,12 @@ def app(least: Any, clock: Clock) -> Flask:
     app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(least, clock=clock)
     return app
+
+
+@pytest.fixture
+def web(app: Flask) -> FlaskClient:
+    """A browser without a cookie."""
+    return app.test_client()
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
+from app import create_app
 from support.apps import SECRET_KEY
+from support.servers import PATIENCE
 
 OURS = {"Origin": "http://localhost"}  # what a browser sends with the forms of our own pages
 NO_REDIS = "redis://127.0.0.1:1"  # nothing listens there
@@ -20,6 +23,11 @@ CONFIG = {
     "SECRET_KEY": SECRET_KEY,
     "ACCOUNTS": {"ada": HASH, "grace": generate_password_hash("hopper", FAST)},
 }
+
+
+def make_app(client: Any) -> Flask:
+    """Return the app itself, on this Redis."""
+    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client)
 
 
 def sign_in(web: FlaskClient, username: str = "ada", password: str = "lovelace", **form: str) -> TestResponse:
