@@ -54,7 +54,7 @@ def test_a_dump_of_redis_yields_no_usable_cookie(app: Flask, client: Any) -> Non
 
 
 def test_an_empty_or_one_letter_key_signs_nothing_that_is_accepted(app: Flask, client: Any) -> None:
-    """A fallback given as a string would be a list of letters: refused (test_09_bad_input.py)."""
+    """A fallback given as a string would be a list of letters: refused (test_09_bad_settings.py)."""
     app.test_client().get("/start")
     for key in ("", SECRET_KEY[0], SECRET_KEY[-1]):
         signer = TimestampSigner(key, "redis-session", key_derivation="hmac", digest_method=hashlib.sha256)
