@@ -1,12 +1,10 @@
-"""What still uses a session when its response is decided: streams, threads, sockets, teardown functions, tests."""
+"""Promise 8 for a write that comes when the response was sent: it is told, or it is saved."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,14 +12,14 @@ from typing import Any
 import fakeredis
 import flask
 import pytest
-from flask import Flask, Response, copy_current_request_context, session, stream_with_context
-from flask.typing import ResponseReturnValue
+from flask import Flask, Response, copy_current_request_context, session
 from markupsafe import Markup
 from support.apps import SECRET_KEY, route, sid_of
 from support.clock import Clock
+from support.streams import receive, stream, visitor
 
 from _redis_store.record import load_record
-from redis_store import RedisSessionInterface, SessionUnavailable, StoreUnavailable
+from redis_store import RedisSessionInterface
 
 
 @pytest.fixture
@@ -42,216 +40,6 @@ def app(client: Any, clock: Clock) -> Flask:
     app.session_interface = RedisSessionInterface(client, clock=clock)
     route(app, "/start", lambda: session.update(n=1, cart=[1]))
     return app
-
-
-def visitor(app: Flask) -> Any:
-    """A browser with a session."""
-    browser = app.test_client()
-    with browser.session_transaction() as held:
-        held.update(n=1, cart=[1])
-    return browser
-
-
-def stream(*parts: Callable[[], Any]) -> Response:
-    """A page that is made part by part, each when the one before has been sent."""
-    return Response(stream_with_context(f"{part()} " for part in parts))
-
-
-def receive(browser: Any, path: str = "/") -> tuple[str, Exception | None]:
-    """What a browser gets of a page, and what breaks it off."""
-    parts = []
-    try:
-        response = browser.get(path, buffered=False)
-        assert response.status_code == 200
-        for part in response.iter_encoded():
-            parts.append(part.decode())
-        response.close()
-    except Exception as error:
-        return "".join(parts), error
-    return "".join(parts), None
-
-
-# A page that reads its session first while it is sent, during an outage --------------------------------------------
-
-
-def careful() -> str:
-    try:
-        return str(session.get("n"))
-    except KeyError:
-        return "guest"
-
-
-def in_except() -> str:
-    try:
-        raise KeyError
-    except KeyError:
-        return str(session.get("n", "guest"))
-
-
-def in_template() -> str:
-    return flask.render_template_string("{{ session.n or 'guest' }}")
-
-
-def streamed_template() -> Response:
-    return Response(flask.stream_template_string("hello {{ session.n or 'guest' }}"))
-
-
-def as_decorator() -> Response:
-    @stream_with_context
-    def parts() -> Iterator[str]:
-        yield "hello "
-        yield str(session.get("n", "guest"))
-
-    return Response(parts())  # type: ignore[call-arg]  # its annotation is that of the other use
-
-
-def server_sent_events() -> Response:
-    return Response(
-        stream_with_context(f"data: {session.get('n', 'guest')}\n\n" for _ in range(3)), 200, None, "text/event-stream"
-    )
-
-
-def in_a_thread() -> Response:
-    reader = copy_current_request_context(lambda: str(session.get("n", "guest")))
-
-    def parts() -> Iterator[str]:
-        with ThreadPoolExecutor(1) as pool:
-            yield "hello "
-            yield pool.submit(reader).result()
-
-    return Response(parts())
-
-
-def with_its_own_context() -> Response:
-    def read() -> str:
-        return str(session.get("n", "guest"))
-
-    reader = copy_current_request_context(read)
-    return Response(reader() for _ in range(2))
-
-
-def after_it_was_told() -> Response:
-    with suppress(StoreUnavailable):
-        print(session["n"])
-    return stream(lambda: "hello", lambda: session.get("n", "guest"))
-
-
-def twice() -> Response:
-    def careless() -> str:
-        with suppress(StoreUnavailable):
-            print(session["n"])
-        return str(session.get("n", "guest"))
-
-    return stream(lambda: "hello", careless)
-
-
-STREAMS: dict[str, Callable[[], Response]] = {
-    "stream_with_context": lambda: stream(lambda: "hello", lambda: session.get("n", "guest")),
-    "at once": lambda: stream(lambda: session.get("n", "guest")),
-    "in": lambda: stream(lambda: "hello", lambda: "you" if "n" in session else "guest"),
-    "bool": lambda: stream(lambda: "hello", lambda: "you" if session else "guest"),
-    "careful": lambda: stream(lambda: "hello", careful),
-    "in an except block": lambda: stream(lambda: "hello", in_except),
-    "in a template": lambda: stream(lambda: "hello", in_template),
-    "permanent": lambda: stream(lambda: "hello", lambda: session.permanent and "guest"),
-    "flashes": lambda: stream(lambda: "hello", lambda: flask.get_flashed_messages() or "guest"),
-    "a write": lambda: stream(lambda: "hello", lambda: session.update(n=2) or "guest"),
-    "stream_template": streamed_template,
-    "a decorator": as_decorator,
-    "server-sent events": server_sent_events,
-    "a thread": in_a_thread,
-    "a copied context": with_its_own_context,
-    "after it was told": after_it_was_told,
-    "twice": twice,
-}
-
-
-@pytest.mark.parametrize("teardown", [False, True], ids=["alone", "teardown"])
-@pytest.mark.parametrize("kind", STREAMS)
-def test_a_streamed_page_that_needs_its_session_breaks_off(
-    app: Flask, server: fakeredis.FakeServer, kind: str, teardown: bool
-) -> None:
-    """Nobody gets a stranger's page. It is so even if a teardown function has looked at the session before."""
-    seen = []
-    if teardown:
-        app.teardown_request(lambda error: seen.append(session.get("n")))
-        app.teardown_appcontext(lambda error: seen.append(flask.has_request_context() and session.get("n")))
-    route(app, "/", STREAMS[kind])
-    browser = visitor(app)
-    seen.clear()
-    server.connected = False
-    text, error = receive(browser)
-    assert isinstance(error, SessionUnavailable)
-    assert "guest" not in text
-    assert set(seen) <= {None, False}
-
-
-@pytest.mark.parametrize("kind", STREAMS)
-def test_a_streamed_page_reads_its_session_while_it_is_sent(app: Flask, kind: str) -> None:
-    """When Redis is there."""
-    route(app, "/", STREAMS[kind])
-    text, error = receive(visitor(app))
-    assert (error, "guest" in text) == (None, kind in ("permanent", "flashes", "a write"))
-
-
-@pytest.mark.parametrize("view", [lambda: "public", lambda: stream(lambda: "pub", lambda: "lic")])
-def test_what_flask_calls_for_every_page_crashes_none(
-    app: Flask, server: fakeredis.FakeServer, view: Callable[[], ResponseReturnValue]
-) -> None:
-    """Teardown functions and receivers of its signals see an empty session; a stream has two teardowns."""
-    seen = []
-
-    def look(*args: Any, **values: Any) -> None:
-        seen.append(session.get("n"))
-
-    app.teardown_request(look)
-    route(app, "/", view)
-    browser = visitor(app)
-    server.connected = False
-    with flask.request_finished.connected_to(look, app), flask.request_tearing_down.connected_to(look, app):
-        text, error = receive(browser)
-    assert (text.replace(" ", ""), error) == ("public", None)
-    assert set(seen) == {None}
-
-
-def test_a_thread_that_outlives_its_request_is_told_of_the_outage(app: Flask, server: fakeredis.FakeServer) -> None:
-    """It may have a mail to send, or not. The answer of the request stands."""
-    go, results = threading.Event(), []
-
-    def view() -> str:
-        def work() -> None:
-            go.wait(10)
-            results.append(session.get("n"))
-
-        def run(work: Callable[[], None]) -> None:
-            try:
-                work()
-            except Exception as error:
-                results.append(type(error))
-
-        thread = threading.Thread(target=run, args=(copy_current_request_context(work),))
-        thread.start()
-        threads.append(thread)
-        return "queued"
-
-    threads: list[threading.Thread] = []
-    route(app, "/", view)
-    browser = visitor(app)
-    server.connected = False
-    assert browser.get("/").text == "queued"
-    go.set()
-    threads[0].join()
-    assert results == [SessionUnavailable]
-
-
-def test_a_request_whose_host_is_refused_needs_no_redis(app: Flask, server: fakeredis.FakeServer) -> None:
-    """Flask opens the session of one, too, and shows a 400."""
-    app.config["TRUSTED_HOSTS"] = ["localhost"]
-    browser = visitor(app)
-    cookie = browser.get_cookie("session")
-    server.connected = False
-    headers = {"Host": "elsewhere.example", "Cookie": f"session={cookie.value}"}
-    assert app.test_client().get("/start", headers=headers).status_code == 400
 
 
 # A write after the response was sent ------------------------------------------------------------------------------
@@ -394,73 +182,6 @@ def test_what_is_stored_in_other_words_is_not_lost(app: Flask, caplog: pytest.Lo
     route(app, "/", view)
     receive(visitor(app))
     assert caplog.messages == []
-
-
-# A test's own look into a session ---------------------------------------------------------------------------------
-
-
-def test_session_transaction_raises_when_the_session_cannot_be_read(app: Flask, server: fakeredis.FakeServer) -> None:
-    """The seed of a test is there, or the test fails right here."""
-    browser = visitor(app)
-    server.connected = False
-    with pytest.raises(StoreUnavailable), browser.session_transaction():
-        pytest.fail("it was opened")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda held: held.update(n=2),
-        lambda held: held.clear(),
-        lambda held: held.update(user_id="ada"),
-        lambda held: held.regenerate(),
-        lambda held: held["cart"].append(2),
-    ],
-)
-def test_session_transaction_raises_when_the_session_cannot_be_stored(
-    app: Flask, server: fakeredis.FakeServer, change: Callable[[Any], Any]
-) -> None:
-    """Whatever the change is. The error says why."""
-    browser = visitor(app)
-    transaction = browser.session_transaction()
-    change(transaction.__enter__())
-    server.connected = False
-    with pytest.raises(StoreUnavailable) as caught:
-        transaction.__exit__(None, None, None)
-    assert "failed with ConnectionError" in str(caught.value.__cause__)
-
-
-def test_session_transaction_raises_for_a_first_write(app: Flask, server: fakeredis.FakeServer) -> None:
-    """A visitor without a cookie asks Redis nothing before that."""
-    server.connected = False
-    browser = app.test_client()
-    with pytest.raises(StoreUnavailable), browser.session_transaction() as held:
-        held["user_id"] = "ada"
-    assert browser.get_cookie("session") is None
-    with browser.session_transaction() as held:
-        assert dict(held) == {}
-
-
-def test_session_transaction_raises_inside_an_except_block_too(app: Flask, server: fakeredis.FakeServer) -> None:
-    """There a page would see an empty session."""
-    browser = visitor(app)
-    server.connected = False
-    try:
-        raise KeyError
-    except KeyError:
-        with pytest.raises(StoreUnavailable), browser.session_transaction():
-            pytest.fail("it was opened")
-
-
-def test_a_test_that_looks_into_the_session_of_a_page_is_told(app: Flask, server: fakeredis.FakeServer) -> None:
-    """``with client:`` keeps the page's context."""
-    route(app, "/public", lambda: "public")
-    browser = visitor(app)
-    server.connected = False
-    with browser:
-        browser.get("/public")
-        with pytest.raises(StoreUnavailable):
-            print("n" in session)
 
 
 # A socket's events ------------------------------------------------------------------------------------------------
