@@ -18,7 +18,7 @@ HINTS = {
         "this server does not know the command, or its provider forbids it; needed are Redis 6.2 or newer and scripts "
         "(EVAL), and for fakeredis its extra: pip install 'fakeredis[lua]'"
     ),
-    r"permission|user executing the script": "Redis's ACL forbids command or key; the README says what to grant",
+    r"permission|user executing the script": "Redis's ACL forbids command or key; see docs/operations.md",
     r"MovedError": "this is one server of a Cluster; connect to it with redis+cluster://",
 }
 

@@ -10,7 +10,8 @@ from names import CONNECTIONS, FLOOR, OURS, PEER, REDIS_PY, VISITORS
 from targets import lookup, medians, targets
 
 ROOT = Path(__file__).resolve().parent.parent
-SHOWN_IN = ROOT / "README.md"  # targets and pictures stand there, between two marks
+README = ROOT / "README.md"  # a few ratios stand there, between two marks
+PAGE = ROOT / "docs" / "benchmarks.md"  # targets and pictures, the same way
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 PICTURES = {
     "latency": "Microseconds per request, by type of request and store",
@@ -132,11 +133,27 @@ def report(found: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write_readme(found: dict[str, Any], results: Path) -> None:
+def summary(found: dict[str, Any]) -> list[str]:
+    """Return the rows that an adopter asks for first: what a request takes, as a part of what it takes the peer."""
+    kinds = {f"{kind} / {PEER}": kind for kind in ("untouched", "read", "write", "logout")}
+    rows = [
+        [kinds[target.what], ", ".join(f"{ratio:.2f}" for ratio in target.ratios)]
+        for target in targets(found)
+        if target.what in kinds
+    ]
+    return table(["session", f"time of a request, {PEER}'s being 1; each run"], rows)
+
+
+def write_docs(found: dict[str, Any], results: Path) -> None:
     """Put targets and pictures in the place of those before."""
-    before, begin, rest = SHOWN_IN.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    where = os.path.relpath(results, SHOWN_IN.parent)
+    where = os.path.relpath(results, PAGE.parent)
     pictures = [f"![{text}]({where}/{name}.png)\n" for name, text in PICTURES.items()]
-    shown = [*target_table(found), f"{found['machine']}.", "", *pictures]
-    SHOWN_IN.write_text("\n".join([before + begin, *shown, end + after]))
+    replace(PAGE, [*target_table(found), f"{found['machine']}.", "", *pictures])
+    replace(README, summary(found)[:-1])
+
+
+def replace(page: Path, lines: list[str]) -> None:
+    """Put lines between the two marks of a page."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    page.write_text("\n".join([before + begin, *lines, end + after]))

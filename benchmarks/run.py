@@ -1,11 +1,11 @@
 """How fast the sessions are, beside what people use today, and beside no session at all.
 
-    python benchmarks/run.py [--short] [--runs NUMBER] [--write-readme] [--cache FOLDER]
+    python benchmarks/run.py [--short] [--runs NUMBER] [--write-docs] [--cache FOLDER]
 
-Measures for about twelve minutes and writes table, figures and plots into benchmarks/results; with --write-readme what
-the README shows of them, too. What the targets are about is measured three times (--runs), by new processes, and the
-worst of the ratios counts. --short does everything once with a few requests only, writes nothing that stays, and
-checks which commands each store sends: that is for CI. No timing is ever checked: machines are noisy.
+Measures for about twelve minutes and writes table, figures and plots into benchmarks/results; with --write-docs what
+README.md and docs/benchmarks.md show of them, too. What the targets are about is measured three times (--runs), by new
+processes, and the worst of the ratios counts. --short does everything once with a few requests only, writes nothing
+that stays, and checks which commands each store sends: that is for CI. No timing is ever checked: machines are noisy.
 
 Needs the standard library, pip, which brings the peers into an environment of their own, and redis-server. With wrk,
 that loads gunicorn; with node and npm, koa-session2 is counted, too.
@@ -31,7 +31,7 @@ from typing import Any
 from bench import HERE, Bench
 from commands import wrong_commands
 from load import gunicorn
-from report import PICTURES, report, target_table, write_readme
+from report import PICTURES, report, target_table, write_docs
 from servers import end_well, give_up, prepare, program  # bench.py knows where it is
 
 
@@ -87,7 +87,7 @@ def main() -> int:
         "--short", action="store_true", help="one minute; checks which commands are sent, writes nothing"
     )
     parser.add_argument("--runs", type=int, default=3, metavar="NUMBER", help="how often the targets are measured: 3")
-    parser.add_argument("--write-readme", action="store_true", help="targets and pictures go into the README")
+    parser.add_argument("--write-docs", action="store_true", help="targets and pictures go into README and docs/")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where to keep what pip brought for the next time")
     options = parser.parse_args()
     if options.runs < 1:
@@ -108,8 +108,8 @@ def main() -> int:
         prepare(bench.python, HERE / "plots.py", figures)
         if missing := [name for name in PICTURES if not (results / f"{name}.png").exists()]:
             give_up(f"not drawn: {missing}")
-        if options.write_readme and not options.short:
-            write_readme(found, results)
+        if options.write_docs and not options.short:
+            write_docs(found, results)
         if not options.short:  # its ratios say nothing
             print("\n".join(target_table(found)))
         wrong = wrong_commands(found["costs"])

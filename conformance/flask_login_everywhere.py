@@ -1,7 +1,7 @@
 """Promises 6 and 7 with Flask-Login, which knows nothing of them. `suites.py` runs this.
 
 A user's sessions are listed, and end. Flask-Login's remember cookie gets around that, until the app does what the
-README says: its code is run here as it stands there.
+documentation says: its code is run here as it stands there.
 
 Exit status 0 and one line: it works. An AssertionError: it does not.
 """
@@ -20,8 +20,8 @@ from flask_login import LoginManager, UserMixin, current_user, login_required, l
 
 from redis_store import RedisSessionInterface
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "sign-out-everywhere.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
 CHECKBOX, TOKEN = (next(block for block in BLOCKS if part in block) for part in ("login_user(user)", "def get_id("))
 LIMIT = timedelta(days=30)
 
@@ -106,7 +106,7 @@ house = House(SESSION_ABSOLUTE_LIFETIME=LIMIT, SESSION_PERMANENT=False)
 
 
 def login_with_checkbox(number: int) -> str:
-    """What the README says."""
+    """What the documentation says."""
     names = {"login_user": login_user, "user": house.users[number], "session": session, "request": request}
     exec(CHECKBOX, names)
     return "in"
@@ -144,7 +144,7 @@ house.users = {number: type("Row", (names["User"],), dict(vars(user)))() for num
 
 @house.app.post("/everywhere")
 def everywhere() -> str:
-    """What the README says, and go on in this browser."""
+    """What the documentation says, and go on in this browser."""
     user = current_user._get_current_object()
     names["sign_out_everywhere"](user, keep=session.sid)  # type: ignore[attr-defined]
     login_user(user, remember=True)

@@ -69,7 +69,7 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def least(request: pytest.FixtureRequest, client: Any) -> Any:
-    """The same Redis as `client`; on a server, the code under test may do there only what the README grants it."""
+    """The same Redis as `client`; on a server, the code under test may do only what the docs grant it."""
     if isinstance(client, fakeredis.FakeRedis):
         return client
     return request.getfixturevalue("server").log_in(*PERMISSIONS)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.faults import PATIENCE, stores
-from support.faults.figures import BEGIN, END, FIGURES, HEAD, Figures, write_readme
+from support.faults.figures import BEGIN, END, FIGURES, HEAD, PAGE, Figures, write_docs
 from support.faults.house import (
     House,
     Step,
@@ -41,7 +41,6 @@ from support.faults.house import (
     with_password,
 )
 from support.faults.load import CLIENTS, KINDS, RECOVERY, Load
-from support.project import ROOT
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import RedisStore
@@ -164,8 +163,8 @@ def test_nobody_notices_more_than_a_503(house: House, fault: Fault, request: pyt
     """Nor of that for longer than two seconds after the repair: nothing wrong, nothing late, nothing lost."""
     figures, complaints = play(house, fault)
     FIGURES.append(figures)
-    if request.config.getoption("--write-readme") and len(FIGURES) == len(FAULTS):
-        write_readme()
+    if request.config.getoption("--write-docs") and len(FIGURES) == len(FAULTS):
+        write_docs()
     assert not complaints, "\n".join([f"{len(complaints)} complaints", *complaints[:10]])
 
 
@@ -208,10 +207,9 @@ def test_a_fault_that_takes_another_course_is_found_out(house: House, fault: Fau
     assert any(complaint in found for found in complaints)
 
 
-def test_the_readme_has_the_figures_of_each_fault() -> None:
+def test_the_page_has_the_figures_of_each_fault() -> None:
     """A row for each, in their order, none with a wrong response; and on what they were measured."""
-    readme = (ROOT / "README.md").read_text()
-    head, _, *table, _, versions = readme.partition(BEGIN)[2].partition(END)[0].strip().splitlines()
+    head, _, *table, _, versions = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in [head, *table]]
     assert cells[0] == [*HEAD]
     assert [row[0] for row in cells[1:]] == [fault.name for fault in FAULTS]

@@ -232,7 +232,7 @@ def test_a_raw_cookie_of_a_session_that_is_not_permanent_is_not_refreshed(app: F
 
 
 def test_a_cookie_that_ends_with_the_browser_may_have_a_sliding_limit(app: Flask, client: Any, clock: Clock) -> None:
-    """With the function that the README shows: use keeps the session alive, and no visitor gets one by it."""
+    """With the function that the documentation shows: use keeps the session alive, and no visitor gets one by it."""
     app.config["SESSION_PERMANENT"] = False
     keep_alive: dict[str, Any] = {"app": app, "session": session}
     exec(recipe("def keep_alive"), keep_alive)

@@ -306,7 +306,7 @@ def test_a_user_that_may_not_do_it_is_named_as_the_cause(server: RedisServer, ru
     """Whichever part of its permissions is missing, and without the sid."""
     sid = RedisStore(server.connect()).set({"n": 1}, "0" * 48)
     store = RedisStore(server.log_in(*rules.split()))
-    with pytest.raises(StoreUnavailable, match=r"EVAL failed with \w+: .*ACL.*README") as caught:
+    with pytest.raises(StoreUnavailable, match=r"EVAL failed with \w+: .*ACL.*docs/operations.md") as caught:
         store.swap(sid, b'{"n":1}', b"{}")
     assert "0000" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""The Redis user that the README tells to make: what it may do is enough, and the least."""
+"""The Redis user that the documentation tells to make: what it may do is enough, and the least."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
 
 
 def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -> None:
-    """As the README says."""
+    """As the documentation says."""
     for server in group.servers:
         group.ask(server, "ACL SETUSER", "app", "on", ">password", *PERMISSIONS, "+command", "+cluster|slots")
     client = connect(group.url.replace("://", "://app:password@"), timeout=5)

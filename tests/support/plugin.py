@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--machine-examples", type=int, help="how many runs tests/stateful/test_machine.py tries, at random"
     )
-    parser.addoption("--write-readme", action="store_true", help="the figures of the fault matrix go into the README")
+    parser.addoption("--write-docs", action="store_true", help="the figures of the fault matrix go into docs/faults.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,6 +13,7 @@ import redis
 from support.project import ROOT
 
 HEAD = ("fault", "requests", "wrong responses", "503s", "longest wait", "seconds of unavailability")
+PAGE = ROOT / "docs" / "faults.md"  # the table stands there, between two marks
 BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
 
 
@@ -43,9 +44,8 @@ def table() -> list[str]:
     return [*head, *map(str, FIGURES), "", f"{datetime.now(UTC):%Y-%m-%d}, {line}"]
 
 
-def write_readme() -> None:
+def write_docs() -> None:
     """The table takes the place of the one before."""
-    readme = ROOT / "README.md"
-    before, begin, rest = readme.read_text().partition(BEGIN)
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
-    readme.write_text("\n".join([before + begin, *table(), end + after]))
+    PAGE.write_text("\n".join([before + begin, *table(), end + after]))

@@ -194,7 +194,7 @@ def synchronise(house: House) -> None:
     """Hold all writes until the replica has whatever was acknowledged.
 
     Replication is asynchronous: without this, the last logouts before the master dies might be lost with it, and the
-    sessions be there again. The README says so, under "What it does not do"; here nothing may be.
+    sessions be there again. docs/operations.md says so, under "Failover"; here nothing may be.
     """
     house.admin.execute_command("CLIENT PAUSE", 1000 * PATIENCE, "WRITE")
     offset = house.admin.info("replication")["master_repl_offset"]

@@ -1,0 +1,111 @@
+"""The code of the pages runs as it stands there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fakeredis
+import pytest
+from flask import Flask, session
+from support.project import PAGES, blocks, recipe, section
+from support.servers import RedisServer
+
+from redis_store import RedisSessionInterface
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is in the README's `shop.py`."""
+    monkeypatch.setenv("FLASK_SECRET_KEY", "only-for-tests-" * 3)
+    names: dict[str, Any] = {"__name__": "shop"}
+    exec(recipe("def create_app("), names)
+    return names
+
+
+def test_the_complete_app_keeps_a_cart_and_signs_in_and_out(shop: dict[str, Any]) -> None:
+    """With a prefix of its own; a change inside a list is saved; the sid changes at the login."""
+    redis = fakeredis.FakeRedis()
+    client = shop["create_app"](redis).test_client()
+    assert client.get("/").json == {"user": None, "cart": []}
+    assert redis.keys() == []
+    for thing in ("tea", "cups"):
+        assert client.post(f"/cart/{thing}").status_code == 302
+    (before,) = redis.keys("SHOP:*")
+    client.post("/login", data={"name": "ada"})
+    assert client.get("/").json == {"user": "ada", "cart": ["tea", "cups"]}
+    (after,) = redis.keys("SHOP:*")
+    assert before != after
+    client.post("/logout")
+    assert client.get("/").json == {"user": None, "cart": []}
+
+
+def test_the_complete_app_asks_for_the_redis_of_its_environment(
+    shop: dict[str, Any], server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `REDIS_URL`, as it is started in production."""
+    monkeypatch.setenv("REDIS_URL", server.url)
+    client = shop["create_app"]().test_client()
+    client.post("/cart/tea")
+    assert len(server.connect().keys("SHOP:*")) == 1
+
+
+def test_the_complete_app_does_not_start_without_a_secret(
+    shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check` says which command makes one."""
+    monkeypatch.delenv("FLASK_SECRET_KEY")
+    with pytest.raises(ValueError, match="SECRET_KEY is missing"):
+        shop["create_app"](fakeredis.FakeRedis())
+
+
+def test_the_two_lines_are_all_that_an_app_needs(server: RedisServer) -> None:
+    """They run as they stand, but for the address."""
+    (code,) = blocks("python", section("README.md", "Install"))
+    app = Flask("own")
+    exec(code.replace("redis://localhost:6379/0", server.url), {"app": app})
+    assert isinstance(app.session_interface, RedisSessionInterface)
+    assert len(code.splitlines()) == 2
+
+
+def test_a_user_is_signed_out_everywhere_else_by_two_lines(shop: dict[str, Any]) -> None:
+    """All but this one."""
+    (code,) = blocks("python", section("README.md", "Sign a user out everywhere"))
+    app = shop["create_app"](fakeredis.FakeRedis())
+    here, elsewhere = app.test_client(), app.test_client()
+    names: dict[str, Any] = {"app": app, "session": session}
+
+    def everywhere() -> str:
+        exec(code, names)
+        return "alone"
+
+    app.add_url_rule("/everywhere", view_func=everywhere, methods=["POST"])
+    for client in (elsewhere, here):
+        client.post("/login", data={"name": "ada"})
+    assert here.post("/everywhere").status_code == 200
+    assert len(names["sessions"]) == 2
+    assert [client.get("/").json["user"] for client in (here, elsewhere)] == ["ada", None]
+
+
+def test_a_test_client_needs_one_line(shop: dict[str, Any]) -> None:
+    """And no server."""
+    (code,) = blocks("python", section("README.md", "Test your app"))
+    exec(code, shop | {"fakeredis": fakeredis}, names := dict[str, Any]())
+    assert names["client"].get("/").status_code == 200
+
+
+def test_a_prefix_of_ones_own_is_that_of_the_keys(server: RedisServer) -> None:
+    """Of the page of settings; nothing is written under another one."""
+    (code, _) = blocks("python", PAGES["docs/settings.md"])
+    app = Flask("own")
+    app.secret_key = "k" * 32
+    app.add_url_rule("/", "home", lambda: str(session.update(user_id=7)))
+    exec(code.replace("redis://localhost:6379/0", server.url), {"app": app})
+    app.test_client().get("/")
+    keys: Any = server.connect().keys()
+    assert sorted(key.partition(b":")[0] for key in keys) == [b"OWNER", b"SHOP"]
+    assert all(b"SHOP:" in key for key in keys)
+
+
+def test_the_readme_is_short() -> None:
+    """What an adopter needs; the rest is in docs/."""
+    assert len(PAGES["README.md"].split()) <= 1500

@@ -1,0 +1,194 @@
+"""Tables that name something of the code: each row is compared with it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from inspect import signature
+from typing import Any
+
+import fakeredis
+import pytest
+from flask import Flask
+from support.project import PAGES, PERMISSIONS, ROOT, rows, section, tables
+
+import _redis_store
+from _redis_store.settings import SETTINGS
+from _redis_store.store import TRAIL_MAX_AGE
+from redis_store import RedisSessionInterface, RedisStore, SessionInfo
+from roles import oauth, tokens
+
+PROMISES = rows(section("README.md", "What is promised"))
+NOT_YET_A_ROLE = {"roles/throttle.py": "guessing.py"}
+VERBS = ("get", "set", "destroy", "touch", "add", "take", "update")
+
+
+def named(cell: str) -> list[str]:
+    """What a cell has between backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# README -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_promise_has_tests_of_its_own() -> None:
+    """Each number once; the files are there, and their tests say in one sentence what they show."""
+    assert [row[0].partition(".")[0] for row in PROMISES] == [str(number + 1) for number in range(len(PROMISES))]
+    for row in PROMISES:
+        (pattern,) = named(row[1])
+        found = [*ROOT.glob(pattern)]
+        assert found, pattern
+        assert all(re.search(r'^def test_\w+\(.*\) -> None:\n    """', path.read_text(), re.M) for path in found)
+
+
+def test_the_settings_that_most_need_have_the_defaults_of_flask_and_of_ours() -> None:
+    """The same that the page of settings has in full."""
+    for name, default, _ in rows(section("README.md", "Settings that most need")):
+        value = SETTINGS[name.strip("`")][0]
+        if value is None:
+            value = Flask.default_config.get(name.strip("`"))
+        shown = default.removesuffix(" (Flask's)").strip("`")
+        assert shown == (f"{value.days} days" if isinstance(value, timedelta) else repr(value))
+
+
+def test_what_redis_does_here_is_what_it_has_to_allow() -> None:
+    """Files that are there; every pattern of keys in the ACL is in the table, and no other."""
+    table = rows(section("README.md", "What Redis does here"))
+    for _, file, _, _ in table:
+        names = [file.strip("`"), NOT_YET_A_ROLE.get(file.strip("`"), "")]
+        assert any((ROOT / name).is_file() for name in names), file
+    keys = [key for row in table for key in named(row[2])]
+    assert sorted(keys) == sorted(rule.removeprefix("~") for rule in PERMISSIONS if rule.startswith("~"))
+
+
+def test_times_to_live_are_those_of_the_code() -> None:
+    """Where the table has a number."""
+    ttls = {row[0]: row[3] for row in rows(section("README.md", "What Redis does here"))}
+    assert ttls["replaced sids"] == f"{TRAIL_MAX_AGE} s"
+    assert ttls["refresh tokens"] == f"{tokens.IDLE_MAX_AGE} s"
+    assert ttls["OAuth state"] == f"{oauth.MAX_AGE} s"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """By reader; each page once."""
+    linked = re.findall(r"\]\((docs/[\w-]+\.md)\)", section("README.md", "Read on"))
+    assert sorted(linked) == sorted(page for page in PAGES if page.startswith("docs/"))
+
+
+# docs/ ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_table_is_that_of_the_code() -> None:
+    """Each setting of ours, with its default; none is missing, none invented."""
+    (table,) = tables(PAGES["docs/settings.md"])
+    shown = {row[0].strip("`"): row[1].strip("`") for row in table[1:]}
+    flasks = {*Flask.default_config, "SECRET_KEY_FALLBACKS"}
+    ours = {
+        name: repr(default) for name, (default, _, _) in SETTINGS.items() if name not in flasks or default is not None
+    }
+    assert shown == ours
+
+
+def test_the_koa_table_names_verbs_that_exist() -> None:
+    """Each verb of the store is in the table, by its name."""
+    text = section("docs/koa-session2.md", "What corresponds to what")
+    assert len(rows(text)) == 16
+    for verb in VERBS:
+        assert callable(getattr(RedisStore, verb))
+        assert f"RedisStore.{verb}(" in text or f"`{verb}`" in text
+
+
+def test_the_cost_table_is_tested_row_by_row() -> None:
+    """As many rows as tests that quote one."""
+    table = rows(section("docs/request.md", "What it costs"))
+    (path,) = ROOT.glob("tests/**/test*_cost.py")
+    assert len(table) == 11
+    assert {f"Row {number}" for number in range(1, 11)} <= set(re.findall(r"Row \d+", path.read_text()))
+
+
+def test_the_order_to_read_in_names_files_that_are_there() -> None:
+    """And `_redis_store/__init__.py` lists those of the library, as the page says."""
+    for row in rows(section("docs/request.md", "The order in which to read the code")):
+        (name,) = named(row[0])
+        assert (ROOT / name).exists()
+        if "/" in name:
+            assert re.search(rf"^    {name.split('/')[1].removesuffix('.py')} ", _redis_store.__doc__ or "", re.M)
+
+
+def test_the_methods_that_sign_out_are_those_of_the_interface() -> None:
+    """With their parameters."""
+    methods, attributes = tables(section("docs/sign-out-everywhere.md", "In the code"))
+    for row in methods[1:]:
+        name, _, rest = row[0].strip("`").partition("(")
+        parameters = [*signature(getattr(RedisSessionInterface, name)).parameters.values()][1:]
+        shown = [str(each.name) + ("=None" if each.default is None else "") for each in parameters]
+        assert rest == ", ".join(shown) + ")"
+    assert {row[0].strip("`.") for row in attributes[1:]} == public(SessionInfo)
+
+
+def public(kind: type[Any]) -> set[str]:
+    """The attributes and properties of a dataclass that are no methods, and not for the library alone."""
+    fields = {*getattr(kind, "__dataclass_fields__", {}), *getattr(kind, "_fields", ())}
+    return fields | {name for name, value in vars(kind).items() if isinstance(value, property)}
+
+
+def test_what_the_log_says_is_in_the_code() -> None:
+    """The words of each row, in some message."""
+    code = "".join(path.read_text() for path in [ROOT / "redis_store.py", *ROOT.glob("_redis_store/*.py")])
+    for line, _ in rows(section("docs/operations.md", "What the log says, and what to do")):
+        words = re.sub(r"\w+Error$", "", line.strip("`"))  # the kind of error is the client's
+        assert words in code
+
+
+def test_the_settings_of_oauth_are_those_that_the_role_reads() -> None:
+    """In its docstring, too."""
+    settings, _ = tables(PAGES["docs/oauth.md"])
+    code = (ROOT / "roles" / "oauth.py").read_text()
+    assert all(row[0].strip("`") in code for row in settings[1:])
+    assert {row[0].strip("`") for row in settings[1:]} == {*re.findall(r"\bOAUTH_[A-Z_]+", oauth.__doc__ or "")}
+
+
+def test_what_a_sign_in_with_a_provider_keeps_is_what_the_role_names() -> None:
+    """The cookie, the key in Redis, and for how long."""
+    _, kept = tables(PAGES["docs/oauth.md"])
+    places = [name for row in kept[1:] for name in named(row[0])]
+    assert places == ["session_oauth_…", "OAUTH:SESSION:<hash>"]
+    assert "OAUTH:SESSION:<hash>" in (oauth.__doc__ or "")
+    assert {row[2].split(",")[0] for row in kept[2:]} == {f"{oauth.MAX_AGE // 60} minutes"}
+    assert "_oauth_" in (ROOT / "roles" / "oauth.py").read_text()
+
+
+def test_the_glossary_is_in_order_and_its_words_are_used() -> None:
+    """Each on another page, or in the code."""
+    words = [row[0] for row in rows(PAGES["docs/glossary.md"])]
+    assert words == sorted(words)
+    texts = [page for path, page in PAGES.items() if path != "docs/glossary.md"]
+    texts += [path.read_text() for path in ROOT.glob("_redis_store/*.py")]
+    used = " ".join(" ".join(texts).lower().split())
+    assert [word for word in words if word not in used] == []
+
+
+# Figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_are_those_of_the_run_that_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables and ratios are what `benchmarks/run.py` makes of `figures.json`; nobody retouched them."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    report = importlib.import_module("report")
+    results, shown = ROOT / "benchmarks" / "results", report.PAGE.read_text()
+    found = json.loads((results / "figures.json").read_text())
+    assert report.report(found) == (results / "table.md").read_text()
+    assert "\n".join(report.target_table(found)) in shown
+    assert "\n".join(report.summary(found)[:-1]) in report.README.read_text()
+    assert all((results / f"{name}.png").exists() and f"results/{name}.png" in shown for name in report.PICTURES)
+
+
+def test_a_pattern_of_keys_fits_the_keys_that_the_store_uses() -> None:
+    """The table's patterns, as Redis reads them."""
+    store = RedisStore(fakeredis.FakeRedis())
+    keys = [key for row in rows(section("README.md", "What Redis does here")) for key in named(row[2])]
+    for key in (store.key("a"), store.trail_key("a"), store.namespace("OAUTH").key("a")):
+        assert any(fnmatchcase(key, pattern) for pattern in keys)
