@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import fakeredis
 import pytest
 from flask import Flask, session
-from support.project import PAGES, blocks, recipe, section
+from support.project import PAGES, ROOT, blocks, recipe, section
 from support.servers import RedisServer
 
-from redis_store import RedisSessionInterface
+from redis_store import MAKE_KEY, RedisSessionInterface
 
 
 @pytest.fixture
@@ -22,31 +27,30 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return names
 
 
-def test_the_complete_app_keeps_a_cart_and_signs_in_and_out(shop: dict[str, Any]) -> None:
-    """With a prefix of its own; a change inside a list is saved; the sid changes at the login."""
+def test_the_complete_app_signs_in_and_out(shop: dict[str, Any]) -> None:
+    """With a prefix of its own; a visitor who only looks has no session."""
     redis = fakeredis.FakeRedis()
     client = shop["create_app"](redis).test_client()
-    assert client.get("/").json == {"user": None, "cart": []}
+    assert client.get("/").json == {}
     assert redis.keys() == []
-    for thing in ("tea", "cups"):
-        assert client.post(f"/cart/{thing}").status_code == 302
-    (before,) = redis.keys("SHOP:*")
     client.post("/login", data={"name": "ada"})
-    assert client.get("/").json == {"user": "ada", "cart": ["tea", "cups"]}
-    (after,) = redis.keys("SHOP:*")
-    assert before != after
+    assert len(redis.keys("SHOP:*")) == 1
+    assert client.get("/").json == {"user_id": "ada"}
     client.post("/logout")
-    assert client.get("/").json == {"user": None, "cart": []}
+    assert client.get("/").json == {}
+    assert redis.keys("SHOP:*") == []
 
 
-def test_the_complete_app_asks_for_the_redis_of_its_environment(
-    shop: dict[str, Any], server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By `REDIS_URL`, as it is started in production."""
-    monkeypatch.setenv("REDIS_URL", server.url)
-    client = shop["create_app"]().test_client()
-    client.post("/cart/tea")
-    assert len(server.connect().keys("SHOP:*")) == 1
+def test_the_complete_app_is_found_by_flask(tmp_path: Path) -> None:
+    """By the commands of the README, but that they list the routes, and no server starts."""
+    (tmp_path / "shop.py").write_text(recipe("def create_app("))
+    (commands,) = blocks("sh", section("README.md", "A complete app"))
+    assert MAKE_KEY in commands
+    flask = f"{shlex.quote(sys.executable)} -m flask --app shop routes"
+    script = commands.replace("flask --app shop run", flask).replace("$(python3", f"$({shlex.quote(sys.executable)}")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "/login" in run.stdout, run.stderr
 
 
 def test_the_complete_app_does_not_start_without_a_secret(
@@ -83,7 +87,7 @@ def test_a_user_is_signed_out_everywhere_else_by_two_lines(shop: dict[str, Any])
         client.post("/login", data={"name": "ada"})
     assert here.post("/everywhere").status_code == 200
     assert len(names["sessions"]) == 2
-    assert [client.get("/").json["user"] for client in (here, elsewhere)] == ["ada", None]
+    assert [client.get("/").json for client in (here, elsewhere)] == [{"user_id": "ada"}, {}]
 
 
 def test_a_test_client_needs_one_line(shop: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ BLOCKS = {
     "README.md": {
         " browser                        Flask                                    Redis": "",  # a picture
         "python3 -m venv .venv": "test_the_first_two_commands_set_up_run_and_test",
-        "import os": "test_the_complete_app_keeps_a_cart_and_signs_in_and_out",
+        "import os": "test_the_complete_app_signs_in_and_out",
+        "export REDIS_URL": "test_the_complete_app_is_found_by_flask",
         "from redis_store import": "test_the_two_lines_are_all_that_an_app_needs",
         "sessions = app.session_interface.sessions_of": "test_a_user_is_signed_out_everywhere_else_by_two_lines",
         "client = create_app": "test_a_test_client_needs_one_line",
@@ -66,7 +67,7 @@ BLOCKS = {
     },
     "docs/testing.md": {
         "import fakeredis": "test_the_recipes_pass_with_the_app_of_the_readme",
-        "def test_a_user_sees": "test_the_recipes_pass_with_the_app_of_the_readme",
+        "def test_a_user_finds": "test_the_recipes_pass_with_the_app_of_the_readme",
         "def test_an_outage": "test_the_recipes_pass_with_the_app_of_the_readme",
         "import time": "test_the_recipes_pass_with_the_app_of_the_readme",
         "def test_a_new_password": "test_the_recipes_pass_with_the_app_of_the_readme",
