@@ -12,7 +12,8 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -59,12 +60,15 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> Flask:
+def create_app(
+    config: Mapping[str, Any] | None = None, client: Any = None, *, clock: Callable[[], float] = time.time
+) -> Flask:
     """The app, ready for any WSGI server. Redis need not be there yet.
 
     Settings come from, the later the stronger: the defaults of `configure`, ``FLASK_*`` in the environment (read as
     JSON), ``REDIS_URL`` and ``SECRET_KEY`` there (plain text), `config`. `client`: any redis-py client, instead of one
-    for ``REDIS_URL``. Without either the app is embedded: its Redis is a fakeredis inside this process.
+    for ``REDIS_URL``. Without either the app is embedded: its Redis is a fakeredis inside this process. `clock` tells
+    sessions and roles the Unix time in seconds.
 
     ValueError: a setting is missing or wrong. The message says which and what was expected, and shows no secret.
     """
@@ -72,7 +76,7 @@ def create_app(config: Mapping[str, Any] | None = None, client: Any = None) -> F
     configure(app, config or {})
     if client is None:
         client = embed_redis(app) if app.config["REDIS_URL"] is None else connect_redis(app.config["REDIS_URL"])
-    app.session_interface = interface = RedisSessionInterface(client)
+    app.session_interface = interface = RedisSessionInterface(client, clock=clock)
     interface.check(app)
     check_keys(app)
     app.extensions["guessing"] = Guessing()

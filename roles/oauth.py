@@ -11,12 +11,20 @@ The path of one sign-in::
                                code and verifier  ------------------->  ID token
                            <-  303, and a session
 
+Keys, and how long each lives at most::
+
+    OAUTH:SESSION:<hash>    600 s   {"verifier", "nonce", "next"}
+
 The hash is of two secrets: the *state*, which goes through the provider, and the *binding*, which stays in a cookie. So
 a state is good once, for ten minutes, and in the browser that it was made for: nobody can send a visitor a link that
 signs him in to somebody else's account (login CSRF). `flask.session` is not used before the end, so that whoever only
 begins gets no session.
 
-Settings: ``OAUTH_ISSUER``, ``OAUTH_CLIENT_ID``, ``OAUTH_CLIENT_SECRET``. Without the first there are no routes.
+Settings::
+
+    OAUTH_ISSUER          none   the provider, as it names itself; without it there are no routes
+    OAUTH_CLIENT_ID       none   who the app is there
+    OAUTH_CLIENT_SECRET   none   what it proves that with (client_secret_basic)
 """
 
 from __future__ import annotations
@@ -26,8 +34,7 @@ import hashlib
 import importlib
 import re
 import secrets
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -74,15 +81,15 @@ def init_app(app: Flask) -> None:
 
 @blueprint.before_request
 def refuse_head() -> None:
-    """Flask gives every GET a HEAD; but whoever only looks begins nothing, and uses up no state."""
+    """Refuse HEAD, which Flask adds to every GET: whoever only looks begins nothing, and uses up no state."""
     if request.method == "HEAD":
         abort(405)
 
 
 @blueprint.get("/login")
 def login() -> ResponseReturnValue:
-    """303 to the provider, and from there, in the end, to ``next``. From another site: to the page with the link."""
-    target, binding = request.args.get("next", ""), secrets.token_urlsafe()
+    """Answer 303 to the provider, and from there to ``next``. From another site: to the page with the link."""
+    target, binding, issuer = request.args.get("next", ""), secrets.token_urlsafe(), current_app.config["OAUTH_ISSUER"]
     # A page of another site could sign the visitor in as somebody else behind his back, or pile up cookies and records.
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         return redirect(url_for("auth.login", next=auth.local_path(target) or None), 303)
@@ -90,7 +97,7 @@ def login() -> ResponseReturnValue:
         begun = get_provider().create_authorization_url(url_for("oauth.callback", _external=True))
     kept = {"verifier": begun["code_verifier"], "nonce": begun["nonce"]}
     kept["next"] = target if len(target) <= auth.MAX_INPUT else ""
-    get_store().add(make_name(begun["state"], binding), kept, max_age=MAX_AGE)
+    get_store().add(make_name(issuer, begun["state"], binding), kept, max_age=MAX_AGE)
     response = redirect(begun["url"], 303)
     response.set_cookie(get_cookie_name(begun["state"]), binding, max_age=MAX_AGE, **get_cookie_attributes())
     return response
@@ -98,13 +105,13 @@ def login() -> ResponseReturnValue:
 
 @blueprint.get("/callback")
 def callback() -> ResponseReturnValue:
-    """303, signed in. 400: the state is not good. 403: the provider says no. 502: it says nothing that is valid."""
+    """Sign in: 303. 400: the state is not good. 403: the provider says no. 502: it says nothing that is valid."""
     state, issuer = request.args.get("state", ""), current_app.config["OAUTH_ISSUER"]
     if any(len(values) > 1 for _, values in request.args.lists()):
         abort(400, "A parameter came twice.")  # RFC 6749, 3.1: which one counts, others may see differently
     # Taken first: whatever comes of it, this state is used up. Only the browser that has the binding can do that.
     binding = request.cookies.get(get_cookie_name(state))
-    kept = get_store().take(make_name(state, binding)) if binding else None
+    kept = get_store().take(make_name(issuer, state, binding)) if binding else None
     if kept is None or request.args.get("iss", issuer) != issuer:  # RFC 9207, for providers that send it
         abort(400, "This answers no sign-in that this browser began in the last ten minutes. Please begin again.")
     if not (code := request.args.get("code")):  # why not, it says in `error`
@@ -121,40 +128,66 @@ def callback() -> ResponseReturnValue:
 # The state ----------------------------------------------------------------------------------------------------------
 
 
+def get_interface() -> RedisSessionInterface:
+    """Return the app's interface to its sessions."""
+    return cast(RedisSessionInterface, current_app.session_interface)
+
+
 def get_store() -> RedisStore:
-    """Where the visitor's session is looked for, so that both together wait for Redis no longer than one may."""
-    return cast(RedisSessionInterface, current_app.session_interface).namespace("OAUTH")
-
-
-def make_name(state: str, binding: str) -> str:
-    """What a sign-in is kept under. Also of the issuer: what was begun with one provider does not end with another."""
-    return hashlib.sha256(f"{current_app.config['OAUTH_ISSUER']} {state} {binding}".encode()).hexdigest()
+    """Return the store of states. It and the visitor's session together wait no longer than a request may."""
+    return get_interface().namespace("OAUTH")
 
 
 def get_cookie_name(state: str) -> str:
-    """After the session's: what a prefix as __Host- promises holds for both. One for each state: tabs do not meet, and
-    a cookie that somebody planted before a sign-in is not the one that counts.
+    """Return a name after the session's: what a prefix as __Host- promises holds for both.
+
+    One for each state: tabs do not meet, and a cookie that was planted before a sign-in is not the one that counts.
     """
-    return f"{current_app.session_interface.get_cookie_name(current_app)}_oauth_{state[:8]}"
+    return f"{get_interface().get_cookie_name(current_app)}_oauth_{state[:8]}"
 
 
 def get_cookie_attributes() -> dict[str, Any]:
-    """The session's, but Lax: with Strict it would not come along from the provider's site."""
-    interface = cast(RedisSessionInterface, current_app.session_interface)
-    return interface.get_cookie_attributes(current_app) | {"httponly": True, "samesite": "Lax"}
+    """Return the session's, but Lax: with Strict it would not come along from the provider's site."""
+    return get_interface().get_cookie_attributes(current_app) | {"httponly": True, "samesite": "Lax"}
+
+
+# Policy: pure functions ---------------------------------------------------------------------------------------------
+
+
+def make_name(issuer: str, state: str, binding: str) -> str:
+    """Return what a sign-in is kept under: what was begun with one provider does not end with another."""
+    return hashlib.sha256(f"{issuer} {state} {binding}".encode()).hexdigest()
+
+
+def is_subject_of(issuer: str, user: str) -> bool:
+    """Return whether `user` is the issuer, a space and a subject: no URL has a space, so no two users share a name."""
+    return user.startswith(f"{issuer} ")
+
+
+def check_metadata(issuer: str, metadata: Mapping[str, Any]) -> None:
+    """ValueError, or another exception: what the provider says about itself is not to be trusted."""
+    if metadata["issuer"] != issuer:
+        raise ValueError("it is another issuer")
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    if issuer.startswith("https:") and not all(metadata[name].startswith("https://") for name in names):
+        raise ValueError("an endpoint is not https")
+
+
+def make_user(issuer: str, nonce: str, claims: Mapping[str, Any]) -> str:
+    """Return our name for who an ID token is about. ValueError, or another exception: it is not for this sign-in."""
+    if claims["nonce"] != nonce:  # again, since Authlib lets an empty one pass
+        raise ValueError("it answers somebody else")
+    if not SUBJECT.fullmatch(claims["sub"]):
+        raise ValueError("the subject is none")
+    return f"{issuer} {claims['sub']}"
 
 
 # The provider -------------------------------------------------------------------------------------------------------
 
 
-def is_subject_of(issuer: str, user: str) -> bool:
-    """Whether `user` is the issuer, a space and the subject: no URL has a space, so two users never have one name."""
-    return user.startswith(f"{issuer} ")
-
-
 @contextmanager
 def asking() -> Iterator[None]:
-    """Asking the provider may end with a page: 403, it says no; 502, it cannot be reached, or is not to be trusted."""
+    """Answer what goes wrong at the provider: 403, it says no; 502, it cannot be reached, or is not to be trusted."""
     from authlib.integrations.flask_client import OAuthError
 
     try:
@@ -168,15 +201,15 @@ def asking() -> Iterator[None]:
 
 
 def get_provider() -> Any:
-    """Authlib's client for the provider; a new one, which asks for its endpoints again, from time to time."""
+    """Return Authlib's client for the provider; from time to time a new one, which asks for its endpoints again."""
     config = current_app.config
     settings = [config[f"OAUTH_{name}"] for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
-    return make_provider(*settings, int(time.monotonic() / REMEMBER))
+    return make_provider(*settings, int(get_interface().clock() / REMEMBER))
 
 
 @functools.lru_cache(maxsize=8)
 def make_provider(issuer: str, client_id: str, client_secret: str, period: int) -> Any:
-    """The client, after a look at what the provider says about itself. `period` only makes it another one."""
+    """Return the client, after a look at what the provider says of itself. `period` only makes it another one."""
     import requests
     from authlib.integrations.flask_client import FlaskOAuth2App
 
@@ -184,11 +217,7 @@ def make_provider(issuer: str, client_id: str, client_secret: str, period: int) 
     answer = requests.get(url, timeout=TIMEOUT, allow_redirects=False)
     answer.raise_for_status()
     metadata = answer.json()
-    if metadata["issuer"] != issuer:
-        raise ValueError("it is another issuer")
-    names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-    if issuer.startswith("https:") and not all(metadata[name].startswith("https://") for name in names):
-        raise ValueError("an endpoint is not https")
+    check_metadata(issuer, metadata)
     return FlaskOAuth2App(
         None,  # no framework: where Authlib itself would keep the state
         client_id=client_id,
@@ -202,15 +231,11 @@ def make_provider(issuer: str, client_id: str, client_secret: str, period: int) 
 
 
 def identify(code: str, kept: dict[str, Any]) -> str:
-    """Who is signed in at the provider, as a user name of ours. It raises whatever is wrong with the answer."""
+    """Return who is signed in at the provider, as a user name of ours. Whatever is wrong with the answer raises."""
     provider, issuer = get_provider(), current_app.config["OAUTH_ISSUER"]
     callback_url = url_for("oauth.callback", _external=True)
     token = provider.fetch_access_token(callback_url, code=code, code_verifier=kept["verifier"], allow_redirects=False)
     provider.server_metadata.pop("jwks", None)  # the keys are asked for again: old ones, or wrong ones, do not stay
     expected = {"iss": {"value": issuer}, "aud": {"value": provider.client_id}}
     claims = provider.parse_id_token(token, kept["nonce"], claims_options=expected)  # and the signature, and its age
-    if claims["nonce"] != kept["nonce"]:  # again, since Authlib lets an empty one pass
-        raise ValueError("it answers somebody else")
-    if not SUBJECT.fullmatch(claims["sub"]):
-        raise ValueError("the subject is none")
-    return f"{issuer} {claims['sub']}"
+    return make_user(issuer, kept["nonce"], claims)

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.cookiejar import Cookie
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -31,11 +30,11 @@ from flask import Flask, redirect, request, session
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from support.apps import SECRET_KEY, interface_of
+from support.clock import StillClock
 from support.servers import PATIENCE
 from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
 
-import app as app_module
 from app import create_app
 from redis_store import RedisSession, StoreUnavailable
 from roles import oauth
@@ -239,9 +238,14 @@ def browser(site: str, open_browser: Any) -> Any:
 
 
 @pytest.fixture
-def strict_browser(strict: Strict, open_browser: Any) -> Iterator[Browser]:
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def strict_browser(strict: Strict, open_browser: Any, clock: StillClock) -> Iterator[Browser]:
     """On a site of its own, with the provider that is ours."""
-    with serve(create_app({**CONFIG, "OAUTH_ISSUER": strict.issuer}, fakeredis.FakeRedis())) as site:
+    with serve(create_app({**CONFIG, "OAUTH_ISSUER": strict.issuer}, fakeredis.FakeRedis(), clock=clock)) as site:
         yield open_browser(site)
 
 
@@ -626,7 +630,7 @@ def test_subjects_that_differ_in_a_space_are_two(strict: Strict) -> None:
 
 
 def test_what_a_provider_says_of_itself_is_remembered_for_an_hour(
-    strict: Strict, strict_browser: Browser, monkeypatch: pytest.MonkeyPatch
+    strict: Strict, strict_browser: Browser, clock: StillClock
 ) -> None:
     """Then it is asked again."""
     asked: list[str] = []
@@ -634,8 +638,7 @@ def test_what_a_provider_says_of_itself_is_remembered_for_an_hour(
     strict_browser.begin()
     strict_browser.begin()
     assert len(asked) == 1
-    later = time.monotonic() + oauth.REMEMBER
-    monkeypatch.setattr("roles.oauth.time", SimpleNamespace(monotonic=lambda: later))
+    clock.move(oauth.REMEMBER)
     strict_browser.begin()
     assert len(asked) == 2
 
@@ -687,18 +690,13 @@ def test_the_provider_leads_the_app_nowhere_else(
 
 
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
-def test_a_provider_on_https_has_nothing_on_plain_http(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_on_https_has_nothing_on_plain_http(name: str) -> None:
     """There, the client's secret or the keys would go over the wire for everybody."""
-    about = {"issuer": "https://a.example"} | dict.fromkeys(
-        ("authorization_endpoint", "token_endpoint", "jwks_uri"), "https://a.example/x"
-    )
-    answer = SimpleNamespace(raise_for_status=lambda: None, json=lambda: about)
-    monkeypatch.setattr(requests, "get", lambda *args, **options: answer)
-    oauth.make_provider.cache_clear()
-    assert oauth.make_provider("https://a.example", "id", "secret", 0)
-    about[name] = "http://a.example/x"
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    about = {"issuer": "https://a.example"} | dict.fromkeys(names, "https://a.example/x")
+    oauth.check_metadata("https://a.example", about)
     with pytest.raises(ValueError, match="not https"):
-        oauth.make_provider("https://a.example", "id", "secret", 1)
+        oauth.check_metadata("https://a.example", about | {name: "http://a.example/x"})
 
 
 def test_a_key_that_is_new_is_asked_for(strict: Strict, strict_browser: Browser) -> None:
@@ -944,10 +942,8 @@ def test_a_sign_in_that_is_not_stored_is_a_503(make_server: Any, provider: Provi
 # The start --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("roles", [app_module.ROLES, []])
-def test_without_a_provider_there_is_nothing_of_it(roles: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No routes, no link; nor without the role's line in the app."""
-    monkeypatch.setattr(app_module, "ROLES", roles)
+def test_without_a_provider_there_is_nothing_of_it() -> None:
+    """No routes, no link."""
     app = create_app({"TESTING": True})
     web = app.test_client()
     assert [web.get(f"/oauth/{path}").status_code for path in ("login", "callback")] == [404, 404]

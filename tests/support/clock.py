@@ -13,3 +13,16 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.offset
+
+
+class StillClock:
+    """A clock that stands still, but when a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = int(time.time())
+
+    def __call__(self) -> int:
+        return self.now
+
+    def move(self, seconds: int) -> None:
+        self.now += seconds
