@@ -26,7 +26,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
 
 import auth
-from guessing import Guessing
 from redis_store import (
     MAKE_KEY,
     RETRY_AFTER,
@@ -44,6 +43,7 @@ DEMO_ACCOUNT = ("ada", "lovelace")  # only where the data is gone with the proce
 
 #: What else Redis is good for. Each is a file in roles/; to remove one, delete the file and its line.
 ROLES = [
+    "throttle",  # of sign-in attempts, by device, address and account
     "tokens",  # /api: access and refresh tokens, with ACCESS_TOKEN_KEY
     "oauth",  # /oauth: sign-in with an OpenID Connect provider, with OAUTH_ISSUER
 ]
@@ -79,7 +79,6 @@ def create_app(
     app.session_interface = interface = RedisSessionInterface(client, clock=clock)
     interface.check(app)
     check_keys(app)
-    app.extensions["guessing"] = Guessing()
     app.register_blueprint(auth.blueprint)
     for name in ROLES:
         importlib.import_module(f"roles.{name}").init_app(app)

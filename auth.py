@@ -7,12 +7,12 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, TooManyRequests
 from werkzeug.security import check_password_hash, generate_password_hash
 
 MAX_INPUT = 1000  # characters, of a user name, of a password, and of where to go after a sign-in with a provider
@@ -53,6 +53,8 @@ def setup(state: BlueprintSetupState) -> None:
     """Called when an app registers the blueprint. ValueError: `make_dummy_hash` expects other ``ACCOUNTS``."""
     config = state.app.config
     state.app.extensions["auth_dummy_hash"] = make_dummy_hash(config["ACCOUNTS"])
+    #: Tells whether a password is the user's; a role that has a say in that puts another one around it.
+    state.app.extensions["auth_check"] = fits
     #: Each tells whether a name is that of a user; a role that signs users in adds its own.
     state.app.extensions["auth_knows"] = [lambda user: user in config["ACCOUNTS"]]
 
@@ -120,14 +122,12 @@ def login() -> ResponseReturnValue:
         abort(400, f"A user name and a password have at most {MAX_INPUT} characters.")
     posted, wait = request.method == "POST", 0
     if posted:
-        guessing = current_app.extensions["guessing"]
-        wait, counted = guessing.begin(username)
-        if not wait and fits(username, password):
-            guessing.forgive(counted)  # before the session is changed: this may fail
-            sign_in(username)
-            response = redirect(target or url_for("home"), 303)
-            guessing.remember(response, username)
-            return response
+        try:
+            if check(username, password):
+                sign_in(username)
+                return redirect(target or url_for("home"), 303)
+        except TooManyRequests as error:
+            wait = cast(int, error.retry_after)
     page = render_template("login.html", failed=posted, wait=wait, username=username, next=target, max_input=MAX_INPUT)
     if wait:
         return page, 429, {"Retry-After": str(wait)}
@@ -219,8 +219,13 @@ def read_form() -> Mapping[str, str]:
         abort(400, "The body of this request is malformed.")
 
 
+def check(username: str, password: str) -> bool:
+    """Return whether the password is the user's. TooManyRequests: the app does not look at it now."""
+    return bool(current_app.extensions["auth_check"](username, password))
+
+
 def fits(username: str, password: str) -> bool:
-    """Whether the password is the user's. For an unknown user one hash is computed too: the time tells nothing."""
+    """Return whether the password is the user's. An unknown user costs one hash too: the time tells nothing."""
     accounts, dummy = current_app.config["ACCOUNTS"], current_app.extensions["auth_dummy_hash"]
     return check_password_hash(accounts.get(username, dummy), password)
 

@@ -7,16 +7,25 @@ The path of one sign-in::
     POST /api/refresh  0 -> another access token, and refresh token 1
     POST /api/refresh  1 -> another access token, and refresh token 2
 
+Keys, and how long each lives at most::
+
+    REFRESH:SESSION:<hash>            604800 s   {"user", "gen", "at", "born"}
+    OWNER:REFRESH:SESSION:<user>     2592060 s   the user's families, a sorted set
+
 What one login began is a *family*: each device has its own. A refresh token is the family's id and a generation,
-signed with ``SECRET_KEY``. Redis has neither token nor id: under ``REFRESH:SESSION:<name>``, where the *name* is the
-SHA-256 of the id, is ``{"user", "gen", "at", "born"}``: the generation to come, the times of the last refresh and of
-the login.
+signed with ``SECRET_KEY``. Redis has neither token nor id: the hash is the id's SHA-256. The record holds the
+generation to come, and the times of the last refresh and of the login.
 
 When a token comes a second time, two have it, and nobody can tell which of them is the thief: the family ends
 (RFC 9700, 4.14.2). But an answer can be lost on its way, so within `GRACE` the same token is answered once more.
 
 Whoever has ``ACCESS_TOKEN_KEY`` can check access tokens, and could also make some. Where the services that check them
 are not to be trusted so far, take an asymmetric `ALGORITHM`, and a second key to check with.
+
+Settings::
+
+    ACCESS_TOKEN_KEY        none     text of at least 32 bytes, and no SECRET_KEY; without it there is no /api
+    ACCESS_TOKEN_AUDIENCE   "api"    whom the access tokens are for: who has the key, but not this name, refuses them
 """
 
 from __future__ import annotations
@@ -24,7 +33,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -62,11 +70,7 @@ blueprint = Blueprint("tokens", __name__, url_prefix="/api")
 
 
 def init_app(app: Flask) -> None:
-    """Add ``/api``, if there is an ``ACCESS_TOKEN_KEY``. Its requests bring their own store: see `get_families`.
-
-    ValueError: that, or ``ACCESS_TOKEN_AUDIENCE``, is wrong. The latter says for whom the access tokens are: a service
-    that shares the key, but has another audience, does not accept them.
-    """
+    """Add ``/api``, if there is an ``ACCESS_TOKEN_KEY``. ValueError: a setting is wrong."""
     if (key := app.config.get("ACCESS_TOKEN_KEY")) is None:
         return
     others = (app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ()))
@@ -82,7 +86,7 @@ def init_app(app: Flask) -> None:
 
 
 def is_good_key(key: object) -> bool:
-    """Whether tokens can be signed with it: long enough, and nothing that PyJWT takes for a key of another kind."""
+    """Return whether it can sign tokens: it is long enough, and nothing that PyJWT takes for a key of another kind."""
     try:
         if isinstance(key, str) and len(key.encode()) >= MIN_KEY:
             return bool(jwt.encode({}, key, ALGORITHM))
@@ -93,28 +97,23 @@ def is_good_key(key: object) -> bool:
 
 @blueprint.before_request
 def leave_session() -> None:
-    """What a program asks for keeps no browser signed in."""
+    """Leave the browser's session alone: what a program asks for keeps nobody signed in."""
     skip_refresh()
 
 
 @blueprint.post("/login")
 def login() -> ResponseReturnValue:
-    """``username``, ``password``: 200 and a pair of tokens, the first of a new family. 401, or 429 with Retry-After."""
+    """Take ``username``, ``password``: 200 and the first pair of tokens of a family. 401, or 429 with Retry-After."""
     body = read_body()
     username, password = (read_text(body, name) for name in ("username", "password"))
-    guessing = current_app.extensions["guessing"]
-    wait, counted = guessing.begin(username)
-    if wait:
-        abort(429, "Too many attempts", retry_after=wait)
-    if not auth.fits(username, password):
+    if not auth.check(username, password):
         abort(401, "Wrong user name or password")
-    guessing.forgive(counted)
     return make_pair(username, begin_family(username), 0)
 
 
 @blueprint.post("/refresh")
 def refresh() -> ResponseReturnValue:
-    """``refreshToken``: 200 and the next pair of tokens. 401 without one; 403, the same for all that are refused."""
+    """Take ``refreshToken``: 200 and the next pair of tokens. 401 without one; 403, the same for all refused ones."""
     token = read_refresh_token()
     if token and (record := rotate_family(*token)):
         return make_pair(record["user"], token[0], record["gen"])
@@ -123,13 +122,13 @@ def refresh() -> ResponseReturnValue:
 
 @blueprint.get("/protected")
 def protected() -> ResponseReturnValue:
-    """What an access token opens: 200 and its user. Asks no Redis."""
+    """Show what an access token opens: 200 and its user. Asks no Redis."""
     return {"user": read_access_token()}
 
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    """``refreshToken``, of any generation: its family ends, and no other. 204; 401 for none."""
+    """Take ``refreshToken``, of any generation, and end its family, and no other: 204; 401 for none."""
     token = read_refresh_token()
     # One that is forged, or whose family is gone, opens nothing. That is all that was asked for (RFC 7009, 2.2).
     if token and (record := get_families().take(name := make_name(token[0]))):
@@ -139,7 +138,7 @@ def logout() -> ResponseReturnValue:
 
 @blueprint.post("/logout-everywhere")
 def logout_everywhere() -> ResponseReturnValue:
-    """All families of the access token's user end: 204. Browsers' sessions do not."""
+    """End all families of the access token's user: 204. Browsers' sessions go on."""
     OwnerIndex(get_families()).revoke(read_access_token())
     return "", 204
 
@@ -147,19 +146,29 @@ def logout_everywhere() -> ResponseReturnValue:
 # Families -----------------------------------------------------------------------------------------------------------
 
 
+def get_interface() -> RedisSessionInterface:
+    """Return the app's interface to its sessions."""
+    return cast(RedisSessionInterface, current_app.session_interface)
+
+
 def get_families() -> RedisStore:
-    """Their store. It and the visitor's session together wait for Redis no longer than a request may."""
-    return cast(RedisSessionInterface, current_app.session_interface).namespace("REFRESH")
+    """Return their store. It and the visitor's session together wait for Redis no longer than a request may."""
+    return get_interface().namespace("REFRESH")
+
+
+def get_time() -> int:
+    """Return the Unix time, by the clock of the sessions."""
+    return int(get_interface().clock())
 
 
 def make_name(family: str) -> str:
-    """What Redis knows a family by: whoever reads it there cannot use it."""
+    """Return what Redis knows a family by: whoever reads it there cannot use it."""
     return hashlib.sha256(family.encode()).hexdigest()
 
 
 def begin_family(user: str) -> str:
-    """The id of a new one. StoreUnavailable also when the user is signed out everywhere at this moment."""
-    families, family, now = get_families(), secrets.token_hex(24), int(time.time())
+    """Return the id of a new one. StoreUnavailable also when the user is signed out everywhere at this moment."""
+    families, family, now = get_families(), secrets.token_hex(24), get_time()
     index, name = OwnerIndex(families), make_name(family)
     index.add([user], name, now, ABSOLUTE_MAX_AGE)
     families.set({"user": user, "gen": 0, "at": now, "born": now}, name, max_age=IDLE_MAX_AGE)
@@ -170,8 +179,8 @@ def begin_family(user: str) -> str:
 
 
 def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
-    """Its record after a refresh. None: there is none, and if the token was used before, the family has ended."""
-    families, name, now = get_families(), make_name(family), int(time.time())
+    """Return its record after a refresh. None: there is none; if the token was used before, the family has ended."""
+    families, name, now = get_families(), make_name(family), get_time()
     record = families.get(name) or {}  # `user` and `born` never change, so they may be looked at before the step
     user, max_age = record.get("user"), get_max_age(record, now)
     if not isinstance(user, str) or user not in current_app.config["ACCOUNTS"] or max_age < 1:
@@ -195,7 +204,7 @@ def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
 
 
 def rotate(record: Mapping[str, Any], generation: int, now: int) -> dict[str, Any] | None:
-    """The record after a refresh with a token of this generation: its ``gen`` is that of the next token.
+    """Return the record after a refresh with a token of this generation: its ``gen`` is that of the next token.
 
     Empty, which ends the family: the token was used before. None: the record is malformed.
     """
@@ -208,7 +217,7 @@ def rotate(record: Mapping[str, Any], generation: int, now: int) -> dict[str, An
 
 
 def get_max_age(record: Mapping[str, Any], now: int) -> int:
-    """Seconds for EX, within both limits. 0 or less: the family is past them, or its record malformed."""
+    """Return seconds for EX, within both limits. 0 or less: the family is past them, or its record malformed."""
     born = record.get("born")
     return min(IDLE_MAX_AGE, born + ABSOLUTE_MAX_AGE - now) if type(born) is int else 0
 
@@ -217,8 +226,8 @@ def get_max_age(record: Mapping[str, Any], now: int) -> int:
 
 
 def make_pair(user: str, family: str, generation: int) -> dict[str, Any]:
-    """The answer that a program keeps: an access token, how many seconds it is good for, and the refresh token."""
-    config, now = current_app.config, int(time.time())
+    """Return what a program keeps: an access token, how many seconds it is good for, and the refresh token."""
+    config, now = current_app.config, get_time()
     claims = {"sub": user, "aud": config["ACCESS_TOKEN_AUDIENCE"], "typ": "access", "iat": now}
     return {
         "accessToken": jwt.encode(claims | {"exp": now + ACCESS_MAX_AGE}, config["ACCESS_TOKEN_KEY"], ALGORITHM),
@@ -228,7 +237,7 @@ def make_pair(user: str, family: str, generation: int) -> dict[str, Any]:
 
 
 def read_access_token() -> str:
-    """The user whom the request's access token names. 401: there is none; 403: it is not accepted."""
+    """Return the user whom the request's access token names. 401: there is none; 403: it is not accepted."""
     bearer, config = request.authorization, current_app.config
     if bearer is None or bearer.type != "bearer" or not bearer.token:
         abort(401, "Access token required")
@@ -249,7 +258,7 @@ def read_access_token() -> str:
 
 
 def read_refresh_token() -> tuple[str, int] | None:
-    """Family and generation of the ``refreshToken`` that was sent. 401: none was. None: it is not ours."""
+    """Return family and generation of the ``refreshToken`` that was sent. 401: none was. None: it is not ours."""
     token = read_body().get("refreshToken")
     if token in (None, ""):
         abort(401, "Refresh token required")
@@ -259,7 +268,7 @@ def read_refresh_token() -> tuple[str, int] | None:
 
 
 def get_signer() -> Signer:
-    """As the session's, with a salt of its own. No time in it: who asks again gets the same token to the letter."""
+    """Return one with a salt of its own. No time is in it: who asks again gets the same token to the letter."""
     keys = [*(current_app.config["SECRET_KEY_FALLBACKS"] or ()), current_app.secret_key]
     return Signer(keys, salt="refresh token", key_derivation="hmac", digest_method=hashlib.sha256)
 
@@ -268,7 +277,7 @@ def get_signer() -> Signer:
 
 
 def read_body() -> dict[str, Any]:
-    """The JSON object that was sent; an empty one, if nothing was. 400, 413, 415: it is none, or too long."""
+    """Return the JSON object that was sent; an empty one, if nothing was. 400, 413, 415: it is none, or too long."""
     try:
         body = request.get_json() if request.get_data() else {}
     except HTTPException:
@@ -279,7 +288,7 @@ def read_body() -> dict[str, Any]:
 
 
 def read_text(body: Mapping[str, Any], name: str) -> str:
-    """A field of it. 400: it is missing, no text, or too long."""
+    """Return a field of it. 400: it is missing, no text, or too long."""
     text = body.get(name)
     if not isinstance(text, str) or TEXT.fullmatch(text) is None:
         abort(400, f"Expected a {name}, of at most {auth.MAX_INPUT} characters")
@@ -288,7 +297,7 @@ def read_text(body: Mapping[str, Any], name: str) -> str:
 
 @blueprint.errorhandler(HTTPException)
 def show_error(error: HTTPException) -> Response:
-    """Any error, with its own headers: ``{"error": …}``."""
+    """Answer any error with ``{"error": …}``, and its own headers."""
     response = cast(Response, error.get_response())
     response.data = jsonify(error=error.description).data
     response.content_type = "application/json"
@@ -299,14 +308,14 @@ def show_error(error: HTTPException) -> Response:
 
 @blueprint.errorhandler(StoreUnavailable)
 def show_outage(error: StoreUnavailable) -> Response:
-    """503 wherever Redis is missed: neither "wrong password" nor "invalid token"."""
+    """Answer 503 wherever Redis is missed: neither "wrong password" nor "invalid token"."""
     current_app.logger.warning("%s", error)
     return show_error(ServiceUnavailable("Redis cannot be reached", retry_after=RETRY_AFTER))
 
 
 @blueprint.before_app_request
 def show_routing_error() -> Response | None:
-    """404, 405 and the like below ``/api``: Flask asks a blueprint only for errors of its own views."""
+    """Answer 404, 405 and the like below ``/api``: Flask asks a blueprint only for errors of its own views."""
     error = request.routing_exception
     below = request.path.startswith(f"{blueprint.url_prefix}/")
     return show_error(error) if below and isinstance(error, HTTPException) and error.code != 308 else None

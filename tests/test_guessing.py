@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -19,15 +18,14 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from support.apps import SECRET_KEY, set_cookie
-from support.clock import Clock
+from support.clock import StillClock
 from support.servers import PATIENCE
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 import auth
-import guessing
 from app import create_app
-from guessing import DEVICE_MAX_AGE, INTERVAL, LIMITS, drain, fill, level, network
+from roles.throttle import DEVICE_MAX_AGE, INTERVAL, LIMITS, drain, fill, level, network
 
 FAST = "pbkdf2:sha256:1"
 CONFIG = {
@@ -44,8 +42,13 @@ BOTS = [f"198.51.100.{number}" for number in range(30)]
 
 
 @pytest.fixture
-def app(client: Any) -> Flask:
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client)
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def app(client: Any, clock: StillClock) -> Flask:
+    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, clock=clock)
 
 
 def sign_in(
@@ -87,19 +90,6 @@ def keys(client: Any, kind: str = "*") -> list[str]:
 
 
 @pytest.fixture
-def move_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """The clock of the counters stands still, but when a test moves it."""
-    now = time.time()
-
-    def move(seconds: int) -> None:
-        nonlocal now
-        now += seconds
-
-    monkeypatch.setattr(guessing, "time", SimpleNamespace(time=lambda: now))
-    return move
-
-
-@pytest.fixture
 def no_hash(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From the call on, to compute the hash of a password fails the test."""
 
@@ -121,7 +111,6 @@ def test_an_account_has_ten_failures_at_once(username: str, app: Flask, no_hash:
     assert sign_in(app, username, "lovelace").status_code == 429
 
 
-@pytest.mark.usefixtures("move_time")
 def test_known_and_unknown_accounts_get_the_same_answers(app: Flask) -> None:
     """Status, page and wait, but for the name that was typed, before and after the limit."""
     seen = []
@@ -172,22 +161,22 @@ def test_attempts_at_the_same_time_are_all_counted(server: Any) -> None:
     assert statuses == {401: LIMITS["account"] - 1, 429: 30 - LIMITS["account"] + 1}
 
 
-def test_one_failure_is_forgotten_after_the_other(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_one_failure_is_forgotten_after_the_other(app: Flask, clock: StillClock) -> None:
     """Whoever waits as long as he was told has one try, and is told to wait again."""
     for _ in range(LIMITS["account"]):
         sign_in(app)
     for _ in range(3):
         answer = sign_in(app)
         assert answer.status_code == 429
-        move_time(int(answer.headers["Retry-After"]))
+        clock.move(int(answer.headers["Retry-After"]))
         assert sign_in(app).status_code == 401
         assert sign_in(app).status_code == 429
 
 
-def test_patience_saves_up_nothing(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_patience_saves_up_nothing(app: Flask, clock: StillClock) -> None:
     """A counter that has been empty for long, with its key still there, takes ten failures like a new one."""
     sign_in(app)
-    move_time(5 * INTERVAL)
+    clock.move(5 * INTERVAL)
     assert [sign_in(app).status_code for _ in range(11)] == [401] * 10 + [429]
 
 
@@ -218,11 +207,11 @@ def test_refused_sign_in_says_when_to_come_back(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "1 second"), (120, "120 seconds"), (121, "3 minutes")])
-def test_the_wait_is_told_in_words(seconds: int, words: str, app: Flask, move_time: Any) -> None:
+def test_the_wait_is_told_in_words(seconds: int, words: str, app: Flask, clock: StillClock) -> None:
     """Long ones in minutes, rounded up; short ones down to the last second."""
     for _ in range(LIMITS["account"]):
         sign_in(app)
-    move_time(INTERVAL - seconds)
+    clock.move(INTERVAL - seconds)
     assert f"Try again in {words}." in re.sub(r"\s+", " ", sign_in(app).text)
 
 
@@ -254,25 +243,25 @@ def test_a_new_browser_gets_in_during_an_attack(app: Flask) -> None:
     assert sign_in(app, password="lovelace").status_code == 303
 
 
-def test_a_new_address_has_one_try_during_an_attack(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_a_new_address_has_one_try_during_an_attack(app: Flask, clock: StillClock) -> None:
     """One, or many addresses would be no limit at all; and one again when that one is forgotten."""
     attack(app)
     assert sign_in(app).status_code == 401
     answer = sign_in(app, password="lovelace")
     assert answer.status_code == 429
-    move_time(int(answer.headers["Retry-After"]))
+    clock.move(int(answer.headers["Retry-After"]))
     attack(app)  # takes what the account's counter forgot meanwhile
-    move_time(INTERVAL - int(answer.headers["Retry-After"]))
+    clock.move(INTERVAL - int(answer.headers["Retry-After"]))
     assert sign_in(app, password="lovelace").status_code == 303
 
 
-def test_a_new_address_is_told_when_it_is_free(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_a_new_address_is_told_when_it_is_free(app: Flask, clock: StillClock) -> None:
     """Sooner than the account, on which the attack goes on."""
     sign_in(app, "grace")
-    move_time(200)
+    clock.move(200)
     attack(app)
     assert sign_in(app).headers["Retry-After"] == str(INTERVAL - 200)
-    move_time(INTERVAL - 200)
+    clock.move(INTERVAL - 200)
     assert sign_in(app, password="lovelace").status_code == 303
 
 
@@ -350,18 +339,18 @@ def test_a_planted_cookie_does_not_hide_the_good_one(app: Flask, client: Any) ->
     assert is_known(app, client, good, planted)
 
 
-def test_a_browser_is_known_for_a_year(app: Flask, client: Any, clock: Clock) -> None:
+def test_a_browser_is_known_for_a_year(app: Flask, client: Any, clock: StillClock) -> None:
     """From its last sign-in, which leaves the browser's id as it is."""
     web = known(app)
     device = device_of(web).partition(".")[0]
-    clock.offset = DEVICE_MAX_AGE - 60
+    clock.move(DEVICE_MAX_AGE - 60)
     assert is_known(app, client, device_of(web))
     answer = sign_in(web, password="lovelace")
     assert device_of(web).partition(".")[0] == device
     assert f"Max-Age={DEVICE_MAX_AGE}" in answer.headers["Set-Cookie"]
-    clock.offset += DEVICE_MAX_AGE - 60
+    clock.move(DEVICE_MAX_AGE - 60)
     assert is_known(app, client, device_of(web))
-    clock.offset += 120
+    clock.move(120)
     assert not is_known(app, client, device_of(web))
 
 
@@ -653,7 +642,7 @@ def test_an_outage_between_counting_and_signing_in(
     """The password was right, but nothing is stored: 503, and neither of the two cookies."""
     client, break_redis = broken
     app = create_app(CONFIG, client)
-    monkeypatch.setattr(auth, "fits", lambda *_: break_redis() or True)
+    monkeypatch.setattr(auth, "check_password_hash", lambda *_: break_redis() or True)
     assert_unavailable(sign_in(app, password="lovelace"))
 
 

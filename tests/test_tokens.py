@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import fakeredis
@@ -25,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer, TimestampSigner, URLSafeSerializer
 from support.apps import SECRET_KEY, interface_of
+from support.clock import StillClock
 from support.crash import crash_after
 from support.faults.network import Proxy
 from support.servers import RedisServer
@@ -34,10 +34,9 @@ from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 import auth
-import guessing
 from app import create_app
 from redis_store import OwnerIndex, RedisStore, connect
-from roles import tokens
+from roles import throttle
 from roles.tokens import ABSOLUTE_MAX_AGE, ACCESS_MAX_AGE, GRACE, IDLE_MAX_AGE, make_name, rotate
 
 ROOT = Path(__file__).parent.parent
@@ -59,21 +58,13 @@ REFUSED = {"error": "Invalid or expired refresh token"}
 
 
 @pytest.fixture
-def app(least: Any) -> Flask:
-    return create_app(PATIENT, least)
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
-def move_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """The clock of the families stands still, but when a test moves it."""
-    now = int(time.time())
-
-    def move(seconds: int) -> None:
-        nonlocal now
-        now += seconds
-
-    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now))
-    return move
+def app(least: Any, clock: StillClock) -> Flask:
+    return create_app(PATIENT, least, clock=clock)
 
 
 def post(app: Flask, path: str, **body: Any) -> TestResponse:
@@ -148,14 +139,13 @@ def test_a_login_gives_a_pair_and_each_refresh_another(app: Flask) -> None:
     assert call(app, "GET", "protected", f"Bearer {answer.json['accessToken']}").json == {"user": "ada"}
 
 
-def test_another_service_can_check_an_access_token(app: Flask) -> None:
+def test_another_service_can_check_an_access_token(app: Flask, clock: StillClock) -> None:
     """With the key, the audience, and any JWT library: who it is, for how long, and what it is for."""
-    start = int(time.time())
     access, _ = log_in(app)
     claims = jwt.decode(access, ACCESS_KEY, algorithms=["HS256"], audience="api")
     assert {*claims} == {"sub", "aud", "typ", "iat", "exp"}
     assert (claims["sub"], claims["aud"], claims["typ"]) == ("ada", "api", "access")
-    assert start <= claims["iat"] <= time.time()
+    assert claims["iat"] == clock()
     assert claims["exp"] == claims["iat"] + ACCESS_MAX_AGE
 
 
@@ -286,7 +276,7 @@ def test_errors_elsewhere_are_pages(app: Flask) -> None:
 def test_a_bug_is_json_too(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """500, and nothing of what happened."""
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    monkeypatch.setattr(auth, "fits", lambda *_: 1 / 0)
+    monkeypatch.setattr(auth, "check_password_hash", lambda *_: 1 / 0)
     answer = post(app, "login", username="ada", password="lovelace")
     assert answer.status_code == 500
     assert_json(answer)
@@ -310,19 +300,19 @@ def test_good_answers_are_kept_by_nobody(app: Flask) -> None:
 def test_guesses_are_counted_together_with_those_of_the_sign_in_page(app: Flask, monkeypatch: Any) -> None:
     """429 with Retry-After when there were ten, wherever they were made; the password is not even looked at."""
     web, form = app.test_client(), {"username": "ada", "password": "wrong"}
-    for _ in range(guessing.LIMITS["account"] // 2):
+    for _ in range(throttle.LIMITS["account"] // 2):
         assert web.post("/login", data=form).status_code == 401
         assert post(app, "login", **form).status_code == 401
-    monkeypatch.setattr(auth, "fits", None)
+    monkeypatch.setattr(auth, "check_password_hash", None)
     answer = post(app, "login", username="ada", password="lovelace")
     assert answer.status_code == 429
-    assert 0 < int(answer.headers["Retry-After"]) <= guessing.INTERVAL
+    assert 0 < int(answer.headers["Retry-After"]) <= throttle.INTERVAL
     assert_json(answer)
 
 
 def test_the_right_password_counts_nothing(app: Flask, client: Any) -> None:
     """As on the sign-in page."""
-    for _ in range(guessing.LIMITS["account"] + 1):
+    for _ in range(throttle.LIMITS["account"] + 1):
         log_in(app)
     assert client.keys("FAILED:*") == []
 
@@ -399,24 +389,24 @@ def test_a_page_of_another_site_cannot_use_it_with_a_browsers_cookies(app: Flask
 # Rotation -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_retry_gets_the_same_token_to_the_letter(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_a_retry_gets_the_same_token_to_the_letter(app: Flask, clock: StillClock) -> None:
     """As often as it likes, until the grace is over; and that token is good."""
     _, first = log_in(app)
     second = refresh(app, first)
     for _ in range(GRACE):
-        move_time(1)
+        clock.move(1)
         assert refresh(app, first) == second
     assert refresh(app, second) not in (first, second, None)
 
 
 def test_a_replay_ends_the_family_and_is_logged(
-    app: Flask, client: Any, move_time: Callable[[int], None], caplog: pytest.LogCaptureFixture
+    app: Flask, client: Any, clock: StillClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once, with the user and a handle; the token of the honest user is worth nothing from then on."""
     _, first = log_in(app)
     second = refresh(app, first)
     (name,) = families(client)
-    move_time(GRACE + 1)
+    clock.move(GRACE + 1)
     assert refresh(app, first) is None
     assert caplog.messages == [f"a refresh token of 'ada' was used again: family {name[:16]} ends"]
     assert families(client) == listed(client) == set()
@@ -432,21 +422,21 @@ def test_the_grace_is_for_the_last_token_only(app: Flask, client: Any) -> None:
     assert families(client) == set()
 
 
-def test_a_retry_does_not_prolong_the_grace(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_a_retry_does_not_prolong_the_grace(app: Flask, clock: StillClock) -> None:
     """It counts from the refresh."""
     _, first = log_in(app)
     assert refresh(app, first)
-    move_time(GRACE)
+    clock.move(GRACE)
     assert refresh(app, first)
-    move_time(1)
+    clock.move(1)
     assert refresh(app, first) is None
 
 
-def test_two_devices_do_not_disturb_each_other(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_two_devices_do_not_disturb_each_other(app: Flask, clock: StillClock) -> None:
     """Neither by a refresh, nor by a logout, nor by a replay."""
     (_, phone), (_, laptop), (_, stolen) = log_in(app), log_in(app), log_in(app)
     assert refresh(app, stolen)
-    move_time(GRACE + 1)
+    clock.move(GRACE + 1)
     assert refresh(app, stolen) is None
     log_out(app, laptop)
     assert refresh(app, laptop) is None
@@ -595,34 +585,32 @@ def test_a_family_ends_when_it_is_idle(app: Flask, client: Any) -> None:
 
 
 def test_a_family_ends_thirty_days_after_its_login(
-    app: Flask, client: Any, move_time: Callable[[int], None], caplog: pytest.LogCaptureFixture
+    app: Flask, client: Any, clock: StillClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often it is refreshed: no EX goes beyond, and a record that is there all the same is not accepted."""
     _, token = log_in(app)
     (name,) = families(client)
     for day in range(5, 30, 5):
-        move_time(5 * DAY)
+        clock.move(5 * DAY)
         token = refresh(app, token) or ""
         assert client.ttl(f"REFRESH:SESSION:{name}") <= min(7, 30 - day) * DAY
-    move_time(5 * DAY - 1)
+    clock.move(5 * DAY - 1)
     token = refresh(app, token) or ""
     assert client.ttl(f"REFRESH:SESSION:{name}") == 1
     client.persist(f"REFRESH:SESSION:{name}")
-    move_time(1)
+    clock.move(1)
     assert refresh(app, token) is None
     assert caplog.messages == []
 
 
-def test_a_family_is_listed_for_as_long_as_it_can_live(
-    app: Flask, client: Any, move_time: Callable[[int], None]
-) -> None:
+def test_a_family_is_listed_for_as_long_as_it_can_live(app: Flask, client: Any, clock: StillClock) -> None:
     """By its login alone: on its last day, and after logins on others, it still ends with all of them."""
     access, token = log_in(app)
     for _ in range(5):
-        move_time(5 * DAY)
+        clock.move(5 * DAY)
         token = refresh(app, token) or ""
     assert client.ttl("OWNER:REFRESH:SESSION:ada") >= ABSOLUTE_MAX_AGE
-    move_time(5 * DAY - 1)
+    clock.move(5 * DAY - 1)
     token = refresh(app, token) or ""
     log_in(app)
     assert len(listed(client)) == 2
@@ -674,24 +662,15 @@ def test_a_malformed_record_is_nothing_special(app: Flask, client: Any, junk: by
 # Where two meet -----------------------------------------------------------------------------------------------------
 
 
-class NoCounting:
-    """Instead of the counters of `guessing`, so that a login is the three commands of a family, and nothing else."""
-
-    def begin(self, _: str) -> tuple[int, list[str]]:
-        return 0, []
-
-    def forgive(self, _: list[str]) -> None: ...
-
-
 @pytest.fixture
 def turns(client: Any) -> Turns:
     return Turns(client)
 
 
 @pytest.fixture
-def meeting(turns: Turns) -> Flask:
-    app = create_app(PATIENT, turns)
-    app.extensions["guessing"] = NoCounting()
+def meeting(turns: Turns, clock: StillClock) -> Flask:
+    app = create_app(PATIENT, turns, clock=clock)
+    app.extensions["auth_check"] = auth.fits  # not throttled
     return app
 
 
@@ -736,7 +715,7 @@ def test_a_login_that_did_not_look_again_would_lose_the_race(
 
 @pytest.mark.parametrize("way", ["logout", "everywhere", "replay"])
 def test_a_refresh_brings_no_family_back(
-    meeting: Flask, client: Any, turns: Turns, way: str, move_time: Callable[[int], None]
+    meeting: Flask, client: Any, turns: Turns, way: str, clock: StillClock
 ) -> None:
     """In any order of its commands with those of what ends the family."""
     for order in orders(4, 4, STEP):
@@ -777,13 +756,13 @@ def test_a_refresh_lists_a_family_again(app: Flask, client: Any) -> None:
 
 
 def test_a_replay_whose_answer_is_lost_is_logged(
-    server: RedisServer, proxy: Proxy, move_time: Any, caplog: pytest.LogCaptureFixture
+    server: RedisServer, proxy: Proxy, clock: StillClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The family is gone then, and a retry is refused like any other token; so it has to be said before."""
-    app = create_app(CONFIG, connect(proxy.url))
+    app = create_app(CONFIG, connect(proxy.url), clock=clock)
     _, first = log_in(app)
     refresh(app, first)
-    move_time(GRACE + 1)
+    clock.move(GRACE + 1)
     with losing_the_swap(proxy):
         assert_unavailable(post(app, "refresh", refreshToken=first))
     assert families(server.connect()) == set()
@@ -807,7 +786,7 @@ def test_a_lost_list_makes_no_family_that_nobody_can_end(app: Flask, client: Any
 @pytest.mark.parametrize("alive", range(4))
 def test_a_crash_in_a_login_leaves_no_family_that_is_not_listed(app: Flask, client: Any, alive: int) -> None:
     """After each number of its three commands: what is there, a logout everywhere ends."""
-    app.extensions["guessing"] = NoCounting()
+    app.extensions["auth_check"] = auth.fits  # not throttled
     with crash_after(alive):
         log_in(app)
     assert families(client) <= listed(client)
@@ -914,11 +893,11 @@ def test_a_refresh_token_opens_nothing_but_a_refresh(app: Flask) -> None:
     assert refresh(app, token)
 
 
-def test_an_access_token_expires_after_fifteen_minutes(app: Flask, move_time: Callable[[int], None]) -> None:
+def test_an_access_token_expires_after_fifteen_minutes(app: Flask, clock: StillClock) -> None:
     """Made as long ago as that, it is refused."""
-    move_time(-ACCESS_MAX_AGE - 1)
+    clock.move(-ACCESS_MAX_AGE - 1)
     old, _ = log_in(app)
-    move_time(60)
+    clock.move(60)
     new, _ = log_in(app)
     assert (protected(app, old), protected(app, new)) == (403, 200)
 
@@ -951,7 +930,7 @@ FORGED: dict[str, Any] = {
     "an empty key": sign(f"{FAMILY}.0", ""),
     "the access tokens' key": sign(f"{FAMILY}.0", ACCESS_KEY),
     "the salt of the session": sign(f"{FAMILY}.0", salt="redis-session"),
-    "the salt of the counters": sign(f"{FAMILY}.0", salt="guessing"),
+    "the salt of the counters": sign(f"{FAMILY}.0", salt="throttle"),
     "the default salt": sign(f"{FAMILY}.0", salt="itsdangerous.Signer"),
     "another derivation": sign(f"{FAMILY}.0", key_derivation="django-concat"),
     "another generation": sign(f"{FAMILY}.0").replace(".0.", ".1."),
@@ -1089,7 +1068,7 @@ def test_an_outage_is_a_503_and_never_a_refusal(fault: Fault, caplog: pytest.Log
 def test_a_request_waits_no_longer_than_it_may(proxy: Proxy, path: str, caplog: pytest.LogCaptureFixture) -> None:
     """In all its commands: after a first answer that takes 0.2 s of 0.3, nothing is left for the second one."""
     app = create_app(CONFIG, connect(proxy.url))
-    app.extensions["guessing"] = NoCounting()
+    app.extensions["auth_check"] = auth.fits  # not throttled
     access, token = log_in(app)
     app.config["SESSION_MAX_WAIT"], proxy.delay = 0.3, 0.2
     headers, body = {"Authorization": f"Bearer {access}"}, {"username": "ada", "password": "lovelace"}

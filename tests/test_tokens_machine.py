@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -19,6 +18,7 @@ from flask import Flask
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support.clock import StillClock
 from support.tiers import rounds
 from test_tokens import DAY, PATIENT, families, listed, log_in, log_out, log_out_everywhere, post, refresh
 
@@ -71,7 +71,7 @@ class World:
 class Machine(RuleBasedStateMachine):
     """An app, and what was given out by it."""
 
-    def __init__(self, app: Flask, client: Any, clock: SimpleNamespace) -> None:
+    def __init__(self, app: Flask, client: Any, clock: StillClock) -> None:
         super().__init__()
         client.flushall()
         self.app, self.client, self.clock = app, client, clock
@@ -213,19 +213,17 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    clock = SimpleNamespace(now=0)
-    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: clock.now))
-    return clock
+def clock() -> StillClock:
+    return StillClock()
 
 
-def run(client: Any, clock: SimpleNamespace, examples: int, *phases: Phase) -> None:
-    app = create_app(PATIENT, client)
+def run(client: Any, clock: StillClock, examples: int, *phases: Phase) -> None:
+    app = create_app(PATIENT, client, clock=clock)
     usual = settings(max_examples=examples, stateful_step_count=STEPS, derandomize=True, deadline=None, phases=phases)
     run_state_machine_as_test(lambda: Machine(app, client, clock), settings=usual)  # type: ignore[arg-type]  # it takes any factory
 
 
-def test_families_live_and_end_as_promised(client: Any, clock: SimpleNamespace) -> None:
+def test_families_live_and_end_as_promised(client: Any, clock: StillClock) -> None:
     """After each of many steps, in any order."""
     run(client, clock, EXAMPLES, Phase.generate, Phase.shrink)
 
@@ -256,7 +254,7 @@ BROKEN: dict[str, Rotation] = {
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", BROKEN)
-def test_the_machine_can_lose(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_the_machine_can_lose(clock: StillClock, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """It finds what each of these does wrong."""
     monkeypatch.setattr(tokens, "rotate", BROKEN[kind])
     with pytest.raises(AssertionError):
@@ -267,7 +265,7 @@ def test_the_machine_can_lose(clock: SimpleNamespace, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("limit", ["IDLE_MAX_AGE", "ABSOLUTE_MAX_AGE", "GRACE"])
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_the_machine_knows_the_limits(
-    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, limit: str, factor: float
+    clock: StillClock, monkeypatch: pytest.MonkeyPatch, limit: str, factor: float
 ) -> None:
     """It finds those that are too short or too long."""
     monkeypatch.setattr(tokens, limit, int(getattr(tokens, limit) * factor))

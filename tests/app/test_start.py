@@ -240,7 +240,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it, and takes it away in the end."""
     find_redis_server()  # which the script needs
-    sources = ("app.py", "auth.py", "guessing.py", "redis_store.py", "_redis_store")
+    sources = ("app.py", "auth.py", "redis_store.py", "_redis_store")
     for name in (*sources, "roles", "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(ROOT / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes

@@ -19,7 +19,7 @@ FOLDERS = (".", "_redis_store", "roles", "study", "conformance", "benchmarks")
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))] + TESTS
 LIBRARY = [path for path in FILES if path.stem == "redis_store" or path.parent.name == "_redis_store"]
-GUESTS = [path for path in FILES if path.parent == ROOT and path.stem in ("app", "auth", "guessing")]
+GUESTS = [path for path in FILES if path.parent == ROOT and path.stem in ("app", "auth")]
 GUESTS += [path for path in FILES if path.parent == ROOT / "roles"]
 
 #: The files of the library, in the order in which they may import each other.

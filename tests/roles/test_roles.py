@@ -1,0 +1,166 @@
+"""What all roles have in common: their shape, and that each can be taken out."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.project import README, ROOT
+from support.roles.docstrings import assert_keys, block, describe, keys_of
+from werkzeug.security import generate_password_hash
+
+from app import ROLES, create_app
+
+FILES = {role: ROOT / f"roles/{role}.py" for role in ROLES}
+POLICY = "# Policy: pure functions"
+
+#: Settings with which all roles are there. Nobody listens on port 1.
+CONFIG = {
+    "TESTING": True,
+    "ACCESS_TOKEN_KEY": "only-for-access-tokens-0123456789abcdef",
+    "OAUTH_ISSUER": "http://127.0.0.1:1",
+    "OAUTH_CLIENT_ID": "app",
+    "OAUTH_CLIENT_SECRET": "secret",
+}
+
+KEY = "only-for-tests-" + "0123456789abcdef" * 2
+ADA = {"username": "ada", "password": "lovelace"}
+WRONG = {"username": "ada", "password": "wrong"}
+ACCOUNTS = {"ada": generate_password_hash("lovelace", "pbkdf2:sha256:1")}
+
+#: Run in a copy of the project: what the pages answer.
+VISIT = """
+import json, os, sys
+from app import ROLES, create_app
+
+app = create_app(json.loads(sys.argv[1]))
+ada = {"username": "ada", "password": "lovelace"}
+grace = {"username": "grace", "password": "wrong"}
+web = app.test_client()
+seen = {
+    "ROLES": ROLES,
+    "folder": os.path.dirname(sys.modules["app"].__file__),
+    "pages": [web.get(path).status_code for path in ("/", "/login", "/health/live", "/health/ready")],
+    "in": [web.post("/login", data=ada).status_code, web.get("/account").status_code],
+    "out": [web.post("/logout", headers={"Origin": "http://localhost"}).status_code, web.get("/account").status_code],
+    "throttle": [app.test_client().post("/login", data=grace).status_code for _ in range(11)][-1],
+    "tokens": app.test_client().post("/api/login", json=ada).status_code,
+    "oauth": app.test_client().get("/oauth/login").status_code,
+}
+print(json.dumps(seen))
+"""
+HERE = {"throttle": 429, "tokens": 200, "oauth": 502}  # with a provider that cannot be reached
+GONE = {"throttle": 401, "tokens": 404, "oauth": 404}
+
+
+def copy_without(removed: list[str], folder: Path) -> None:
+    """Copy the app, without the file and the line of each of these roles."""
+    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("_redis_store", "templates", "static", "roles"))]:
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, folder / path.name)
+    text = (folder / "app.py").read_text()
+    for role in removed:
+        (folder / f"roles/{role}.py").unlink()
+        (line,) = re.findall(rf'^    "{role}",.*\n', text, re.M)
+        text = text.replace(line, "")
+    (folder / "app.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "removed", [[], *([role] for role in ROLES), ROLES], ids=lambda roles: "+".join(roles) or "none"
+)
+def test_a_role_is_removed_by_its_file_and_its_line(removed: list[str], tmp_path: Path) -> None:
+    """The app starts, with settings of the role still there; the other roles and all pages work as before."""
+    copy_without(removed, tmp_path)
+    command = [sys.executable, "-W", "error", "-c", VISIT, json.dumps(CONFIG)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {
+        "ROLES": [role for role in ROLES if role not in removed],
+        "folder": str(tmp_path),
+        "pages": [200, 200, 200, 200],
+        "in": [303, 200],
+        "out": [303, 303],
+        **{role: (GONE if role in removed else HERE)[role] for role in ROLES},
+    }
+
+
+def test_every_role_has_its_line_in_the_app() -> None:
+    """And every line its file."""
+    assert sorted(ROLES) == sorted(path.stem for path in (ROOT / "roles").glob("*.py") if path.stem != "__init__")
+
+
+# The shape --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_says_how_it_is_used_and_what_it_keeps(role: str) -> None:
+    """The path of one use, the keys with their TTL, and the settings, each of which the code reads."""
+    assert block(role, "The path of one")
+    assert keys_of(role)
+    settings = [line.split()[0] for line in block(role, "Settings")]
+    assert settings or re.search("^Settings: none", describe(role), re.M)
+    code = FILES[role].read_text().partition('"""\n\n')[2]
+    for name in settings:
+        assert name in code or name.removeprefix(f"{role.upper()}_") in code
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_redis_lets_the_app_use_the_keys_of_a_role(role: str) -> None:
+    """The README's ACL names each of them."""
+    patterns = re.findall(r"~(\S+)", README)
+    for key in keys_of(role):
+        assert any(key.startswith(pattern.rstrip("*")) for pattern in patterns), key
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_one_way_in(role: str) -> None:
+    """`init_app(app)`, which gives nothing back."""
+    tree = ast.parse(FILES[role].read_text())
+    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "init_app"]
+    assert ast.unparse(function.args) == "app: Flask"
+    assert function.returns
+    assert ast.unparse(function.returns) == "None"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_policy_of_a_role_is_pure(role: str) -> None:
+    """What it decides by is in its arguments and in constants: no app, no request, no Redis, no clock."""
+    text = FILES[role].read_text()
+    before, _, after = text.partition(POLICY)
+    first = before.count("\n")
+    last = first + re.split(r"^# [A-Z].* -{9,}$", after, maxsplit=2, flags=re.M)[0].count("\n")
+    tree = ast.parse(text)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    policy = [node for node in functions if first < node.lineno <= last]
+    assert len(policy) >= 2
+    names = {node.id for function in policy for node in ast.walk(function) if isinstance(node, ast.Name)}
+    impure = {node.name for node in functions if node not in policy}
+    assert not names & {"current_app", "request", "session", "time", "secrets", *impure}
+
+
+def test_throttling_keeps_the_keys_that_it_names(client: Any) -> None:
+    """A counter of each kind, with its TTL, when somebody and a known browser mistyped a password."""
+    app = create_app({**CONFIG, "SECRET_KEY": KEY, "ACCOUNTS": ACCOUNTS}, client)
+    web = app.test_client()
+    assert web.post("/login", data=ADA).status_code == 303
+    for browser in (web, app.test_client()):
+        answer = browser.post("/login", data=WRONG, headers={"Origin": "http://localhost"})
+        assert answer.status_code == 401
+    assert_keys(client, "throttle")
+
+
+def test_tokens_keep_the_keys_that_they_name(client: Any) -> None:
+    """Of a family, the record and the entry in its user's list, each with its TTL."""
+    app = create_app({**CONFIG, "SECRET_KEY": KEY, "ACCOUNTS": ACCOUNTS}, client)
+    answer = app.test_client().post("/api/login", json=ADA)
+    assert answer.json
+    assert app.test_client().post("/api/refresh", json=answer.json).status_code == 200
+    assert_keys(client, "tokens")
