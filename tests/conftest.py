@@ -13,13 +13,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from support.apps import SECRET_KEY
-from support.clock import Clock
+from support.clock import Clock, StillClock
 from support.project import PERMISSIONS
 from support.servers import PATIENCE, RedisServer
 
 from redis_store import RedisSessionInterface, RedisStore
 
-pytest_plugins = ["support.plugin"]
+ROLES = sorted(path.stem for path in Path(__file__).parent.glob("support/roles/[a-z]*.py"))
+pytest_plugins = ["support.plugin", *(f"support.roles.{role}" for role in ROLES)]  # with fixtures of its own, each
 
 
 @pytest.fixture
@@ -105,3 +106,8 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def still_clock() -> StillClock:
+    return StillClock()

@@ -22,7 +22,6 @@ from redis_store import RedisSessionInterface, RedisStore, SessionInfo
 from roles import oauth, tokens
 
 PROMISES = rows(section("README.md", "What is promised"))
-NOT_YET_A_ROLE = {"roles/throttle.py": "guessing.py"}
 VERBS = ("get", "set", "destroy", "touch", "add", "take", "update")
 
 
@@ -58,8 +57,7 @@ def test_what_redis_does_here_is_what_it_has_to_allow() -> None:
     """Files that are there; every pattern of keys in the ACL is in the table, and no other."""
     table = rows(section("README.md", "What Redis does here"))
     for _, file, _, _ in table:
-        names = [file.strip("`"), NOT_YET_A_ROLE.get(file.strip("`"), "")]
-        assert any((ROOT / name).is_file() for name in names), file
+        assert (ROOT / file.strip("`")).is_file(), file
     keys = [key for row in table for key in named(row[2])]
     assert sorted(keys) == sorted(rule.removeprefix("~") for rule in PERMISSIONS if rule.startswith("~"))
 

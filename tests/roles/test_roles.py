@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.docstrings import assert_keys, block, describe, keys_of
 from support.project import README, ROOT
-from support.roles.docstrings import assert_keys, block, describe, keys_of
 from werkzeug.security import generate_password_hash
 
 from app import ROLES, create_app

@@ -19,8 +19,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.clock import StillClock
+from support.roles.tokens import DAY, PATIENT, families, listed, log_in, log_out, log_out_everywhere, post, refresh
 from support.tiers import rounds
-from test_tokens import DAY, PATIENT, families, listed, log_in, log_out, log_out_everywhere, post, refresh
 
 from app import create_app
 from roles import tokens
@@ -212,20 +212,15 @@ class Machine(RuleBasedStateMachine):
                     assert post(self.app, "refresh", refreshToken=family.tokens[-1]).status_code == 403
 
 
-@pytest.fixture
-def clock() -> StillClock:
-    return StillClock()
-
-
 def run(client: Any, clock: StillClock, examples: int, *phases: Phase) -> None:
     app = create_app(PATIENT, client, clock=clock)
     usual = settings(max_examples=examples, stateful_step_count=STEPS, derandomize=True, deadline=None, phases=phases)
     run_state_machine_as_test(lambda: Machine(app, client, clock), settings=usual)  # type: ignore[arg-type]  # it takes any factory
 
 
-def test_families_live_and_end_as_promised(client: Any, clock: StillClock) -> None:
+def test_families_live_and_end_as_promised(client: Any, still_clock: StillClock) -> None:
     """After each of many steps, in any order."""
-    run(client, clock, EXAMPLES, Phase.generate, Phase.shrink)
+    run(client, still_clock, EXAMPLES, Phase.generate, Phase.shrink)
 
 
 Rotation = Callable[..., dict[str, Any] | None]
@@ -254,20 +249,20 @@ BROKEN: dict[str, Rotation] = {
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", BROKEN)
-def test_the_machine_can_lose(clock: StillClock, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_the_machine_can_lose(still_clock: StillClock, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """It finds what each of these does wrong."""
     monkeypatch.setattr(tokens, "rotate", BROKEN[kind])
     with pytest.raises(AssertionError):
-        run(fakeredis.FakeRedis(), clock, UNTIL_FOUND, Phase.generate)
+        run(fakeredis.FakeRedis(), still_clock, UNTIL_FOUND, Phase.generate)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("limit", ["IDLE_MAX_AGE", "ABSOLUTE_MAX_AGE", "GRACE"])
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_the_machine_knows_the_limits(
-    clock: StillClock, monkeypatch: pytest.MonkeyPatch, limit: str, factor: float
+    still_clock: StillClock, monkeypatch: pytest.MonkeyPatch, limit: str, factor: float
 ) -> None:
     """It finds those that are too short or too long."""
     monkeypatch.setattr(tokens, limit, int(getattr(tokens, limit) * factor))
     with pytest.raises(AssertionError):
-        run(fakeredis.FakeRedis(), clock, UNTIL_FOUND, Phase.generate)
+        run(fakeredis.FakeRedis(), still_clock, UNTIL_FOUND, Phase.generate)
