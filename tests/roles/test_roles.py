@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.docstrings import assert_keys, block, describe, keys_of
-from support.project import README, ROOT
+from support.project import PERMISSIONS, ROOT
 from werkzeug.security import generate_password_hash
 
 from app import ROLES, create_app
@@ -114,8 +114,8 @@ def test_a_role_says_how_it_is_used_and_what_it_keeps(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_redis_lets_the_app_use_the_keys_of_a_role(role: str) -> None:
-    """The README's ACL names each of them."""
-    patterns = re.findall(r"~(\S+)", README)
+    """docs/operations.md's ACL names each of them."""
+    patterns = [rule[1:] for rule in PERMISSIONS if rule.startswith("~")]
     for key in keys_of(role):
         assert any(key.startswith(pattern.rstrip("*")) for pattern in patterns), key
 
