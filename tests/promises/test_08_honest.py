@@ -2,114 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import fakeredis
 import pytest
-from flask import Flask, Response, abort, flash, redirect, send_file, session
+from flask import Flask, Response, abort, redirect, send_file, session
 from redis.exceptions import ClusterCrossSlotError
 from support.apps import SECRET_KEY, route, set_cookie, sid_of
 from support.clock import Clock
+from support.outages import Outage, assert_unavailable, cookie_of, get, make_app, make_outage
 from support.servers import RedisServer
-from werkzeug.test import TestResponse
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
 
 
-class Outage:
-    """A Redis that can be taken away and given back."""
-
-    def __init__(self, client: Any, kind: str, server: Any) -> None:
-        self.client, self.kind, self.server = client, kind, server
-
-    def begin(self) -> None:
-        if self.kind == "fakeredis":
-            self.server.connected = False
-        elif self.kind == "stopped":
-            self.server.stop()
-        else:
-            self.server.freeze()
-
-    def end(self) -> None:
-        if self.kind == "fakeredis":
-            self.server.connected = True
-        elif self.kind == "stopped":
-            self.server.start()
-        else:
-            self.server.thaw()
-
-
 @pytest.fixture(params=["fakeredis", "stopped", "frozen"])
-def outage(request: pytest.FixtureRequest) -> Iterator[Outage]:
-    if request.param == "fakeredis":
-        fake = fakeredis.FakeServer()
-        yield Outage(fakeredis.FakeRedis(server=fake), request.param, fake)
-    else:
-        server: RedisServer = request.getfixturevalue("make_server")()
-        yield Outage(server.connect(), request.param, server)
-
-
-def enter() -> Any:
-    session["user_id"] = "ada"
-    return redirect("/")
-
-
-def leave() -> Any:
-    session.clear()
-    return redirect("/")
-
-
-def page_with_flash(error: Exception) -> tuple[str, int]:
-    flash("not found")
-    return "gone", 404
-
-
-def error_page(error: Exception) -> tuple[str, int]:
-    return f"signed in: {session.get('user_id')}", getattr(error, "code", 500)
+def outage(request: pytest.FixtureRequest) -> Outage:
+    return make_outage(request)
 
 
 @pytest.fixture(params=[True, False], ids=["TESTING", "production"])
 def app(request: pytest.FixtureRequest, outage: Outage, clock: Clock) -> Flask:
-    app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=request.param)
-    app.session_interface = RedisSessionInterface(outage.client, clock=clock)
-    route(app, "/public", lambda: "public")
-    route(app, "/read", lambda: str(session.get("n")))
-    route(app, "/start", lambda: session.update(n=1))
-    route(app, "/login", enter)
-    route(app, "/logout", leave)
-    route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
-    return app
-
-
-def cookie_of(app: Flask) -> str:
-    browser = app.test_client()
-    browser.get("/start")
-    cookie = browser.get_cookie("session")
-    assert cookie
-    return cookie.value
-
-
-def get(app: Flask, path: str, cookie: str | None) -> TestResponse:
-    """One request, which must be answered within a second."""
-    browser = app.test_client()
-    if cookie:
-        browser.set_cookie("session", cookie)
-    start = time.monotonic()
-    response = browser.get(path)
-    assert time.monotonic() - start < 1
-    return response
-
-
-def assert_unavailable(response: TestResponse) -> None:
-    assert response.status_code == 503
-    assert int(response.headers["Retry-After"]) > 0
-    assert set_cookie(response) is None
-    assert "Location" not in response.headers
+    return make_app(outage, clock, testing=request.param)
 
 
 @pytest.mark.parametrize("path", ["/read", "/start", "/login", "/logout", "/regenerate"])
@@ -161,94 +77,6 @@ def test_an_app_that_starts_without_redis_recovers_too(app: Flask, outage: Outag
     assert get(app, "/start", None).status_code == 200
 
 
-def test_error_handlers_that_read_the_session_do_not_fail(app: Flask, outage: Outage) -> None:
-    """A page with the user's name on it, for every error: a 404 stays a 404, a 503 a 503, and a 500 becomes one."""
-    for code in (404, 500, 503):
-        app.register_error_handler(code, error_page)
-    route(app, "/abort", lambda: abort(404))
-    route(app, "/bug", lambda: 1 / 0)
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-    cookie = cookie_of(app)
-    outage.begin()
-    response = get(app, "/read", cookie)
-    assert_unavailable(response)
-    assert response.text == "signed in: None"
-    for path in ("/missing", "/abort"):
-        response = get(app, path, cookie)
-        assert (response.status_code, response.text, set_cookie(response)) == (404, "signed in: None", None)
-        assert "Retry-After" not in response.headers
-    assert_unavailable(get(app, "/bug", cookie))
-
-
-def test_an_error_handler_that_writes_to_the_session_makes_it_503(app: Flask, outage: Outage) -> None:
-    """A change that could not be stored is never passed over in silence."""
-    app.register_error_handler(404, page_with_flash)
-    cookie = cookie_of(app)
-    outage.begin()
-    assert_unavailable(get(app, "/missing", cookie))
-
-
-def test_a_handler_for_store_unavailable_is_asked(app: Flask, outage: Outage) -> None:
-    """For a failed read and for a failed write alike; the status stays 503 whatever it says."""
-    app.register_error_handler(StoreUnavailable, lambda error: ({"our own": "answer"}, 503))
-    cookie = cookie_of(app)
-    outage.begin()
-    for path, held in (("/read", cookie), ("/start", None)):
-        response = get(app, path, held)
-        assert_unavailable(response)
-        assert response.json == {"our own": "answer"}
-
-
-def test_a_handler_is_asked_when_other_sessions_cannot_be_listed_or_ended(app: Flask, outage: Outage) -> None:
-    """Its answer has Retry-After as well, though the visitor's own session was never asked for."""
-    app.register_error_handler(503, lambda error: ("our own", 503))
-    route(app, "/devices", lambda: str(app.session_interface.sessions_of("ada")))  # type: ignore[attr-defined]
-    route(app, "/revoke", lambda: str(app.session_interface.revoke("ada")))  # type: ignore[attr-defined]
-    outage.begin()
-    for path in ("/devices", "/revoke"):
-        response = get(app, path, None)
-        assert_unavailable(response)
-        assert response.text == "our own"
-
-
-def test_a_503_of_the_apps_own_is_left_alone(app: Flask, outage: Outage) -> None:
-    """Retry-After is added to ours only."""
-    route(app, "/closed", lambda: abort(503))
-    assert "Retry-After" not in get(app, "/closed", cookie_of(app)).headers
-
-
-def test_a_handler_that_fails_is_replaced_by_a_plain_page(
-    app: Flask, outage: Outage, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A failed write is a 503 even then."""
-    app.register_error_handler(503, lambda error: str(1 / 0))
-    outage.begin()
-    assert_unavailable(get(app, "/start", None))
-    assert "ZeroDivisionError" in caplog.text
-
-
-def test_a_view_that_takes_the_exception_may_go_on_but_not_write(app: Flask, outage: Outage) -> None:
-    """Whoever was told of the outage and shows a page all the same is trusted, until it changes the session."""
-
-    def anonymous() -> str:
-        try:
-            return f"hello {session['n']}"
-        except StoreUnavailable:
-            return "hello you"
-
-    def careless() -> str:
-        text = anonymous()
-        session["n"] = 5
-        return text
-
-    route(app, "/anonymous", anonymous)
-    route(app, "/careless", careless)
-    cookie = cookie_of(app)
-    outage.begin()
-    assert get(app, "/anonymous", cookie).text == "hello you"
-    assert_unavailable(get(app, "/careless", cookie))
-
-
 def test_an_outage_is_told_once(app: Flask, outage: Outage) -> None:
     """To code that was told, the session is empty from then on, whatever it does before it shows an error page."""
 
@@ -263,27 +91,6 @@ def test_an_outage_is_told_once(app: Flask, outage: Outage) -> None:
     assert get(app, "/", cookie).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("status", "answer"), [(200, 503), (302, 503), (399, 503), (400, 400), (401, 503), (403, 503), (404, 404)]
-)
-def test_an_outage_that_shows_inside_an_except_block_is_no_answer(
-    app: Flask, outage: Outage, status: int, answer: int
-) -> None:
-    """There the session looks empty instead of raising a second error, so a page built from it is refused."""
-
-    def view() -> tuple[str, int]:
-        try:
-            raise KeyError
-        except KeyError:
-            return ("you", 200) if "n" in session else ("guest", status)
-
-    route(app, "/", view)
-    cookie = cookie_of(app)
-    outage.begin()
-    response = get(app, "/", cookie)
-    assert (response.status_code, set_cookie(response)) == (answer, None)
-
-
 def test_an_outage_that_was_passed_over_does_not_show_a_login_page(app: Flask, outage: Outage) -> None:
     """A function before the view swallowed the exception; to the view the session looks empty."""
 
@@ -296,30 +103,6 @@ def test_an_outage_that_was_passed_over_does_not_show_a_login_page(app: Flask, o
     cookie = cookie_of(app)
     outage.begin()
     assert_unavailable(get(app, "/", cookie))
-
-
-def test_after_request_and_teardown_functions_that_read_it_crash_nothing(app: Flask, outage: Outage) -> None:
-    """Flask-Login does so on each request."""
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-
-    def after(response: Response) -> Response:
-        response.headers["X-User"] = str(session.get("user_id"))
-        return response
-
-    app.after_request(after)
-    app.teardown_request(lambda error: print(session.get("user_id")))
-    cookie = cookie_of(app)
-    outage.begin()
-    assert_unavailable(get(app, "/public", cookie))
-    assert get(app, "/public", None).status_code == 200
-
-
-def test_a_teardown_function_that_is_the_first_to_read_it_crashes_nothing(app: Flask, outage: Outage) -> None:
-    """The response is decided by then."""
-    app.teardown_request(lambda error: print(session.get("user_id")))
-    cookie = cookie_of(app)
-    outage.begin()
-    assert get(app, "/public", cookie).text == "public"
 
 
 def test_a_server_that_calls_the_app_while_it_handles_an_error_is_no_excuse(app: Flask, outage: Outage) -> None:
