@@ -1,4 +1,4 @@
-"""The house: who may import whom, what a guest may touch, and how long a file may be."""
+"""The house: who may import whom, what a guest may touch, and how long a file may be. Of the tests, too."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ ORDER = re.findall(r"^    (\w+)", _redis_store.__doc__ or "", re.M)
 
 MAX_LINES = 200  # of a file of the library
 MAX_BODY = 30  # lines of a function, without its docstring
+MAX_TEST_LINES = 400  # of a file in a folder of tests/
+MAX_CONFTEST_LINES = 120
 
 
 def imports_of(path: Path, root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -105,6 +107,16 @@ def bodies(path: Path) -> Iterator[tuple[str, int]]:
             yield node.name, (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
+def no_fixtures(path: Path) -> list[str]:
+    """What is defined in a file and is no fixture."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            is_fixture = any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
+            found += [] if is_fixture else [node.name]
+    return found
+
+
 def name_of(path: Path) -> str:
     """A file, as pytest shows it."""
     return str(path.relative_to(ROOT))
@@ -159,6 +171,26 @@ def test_no_file_of_the_library_is_long(path: Path) -> None:
 def test_no_function_of_the_library_is_long(path: Path) -> None:
     """Its docstring is not counted."""
     assert [(name, lines) for name, lines in bodies(path) if lines > MAX_BODY] == []
+
+
+@pytest.mark.parametrize("path", [path for path in TESTS if path.parent.name != "tests"], ids=name_of)
+def test_no_file_of_the_tests_is_long(path: Path) -> None:
+    """A test is found by the name of its file."""
+    assert len(path.read_text().splitlines()) <= MAX_TEST_LINES
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in TESTS if path.parent.name != "tests"}), ids=name_of)
+def test_no_test_module_imports_another(folder: Path) -> None:
+    """What two of them need is in tests/support/."""
+    for path in folder.glob("*.py"):
+        assert [other.name for other in neighbours(path, ROOT) if other.name.startswith("test_")] == []
+
+
+def test_conftest_has_fixtures_only() -> None:
+    """There is one for all tests, and it is short."""
+    assert [path for path in TESTS if path.name == "conftest.py"] == [ROOT / "tests/conftest.py"]
+    assert no_fixtures(ROOT / "tests/conftest.py") == []
+    assert len((ROOT / "tests/conftest.py").read_text().splitlines()) <= MAX_CONFTEST_LINES
 
 
 # What the tests above would see -----------------------------------------------------------------------------------
@@ -226,3 +258,11 @@ def test_the_length_of_a_body_is_without_its_docstring(tmp_path: Path) -> None:
         'def f():\n    """A.\n\n    B.\n    """\n    def g():\n        pass\n\n    return g\n'
     )
     assert [*bodies(tmp_path / "a.py")] == [("f", 4), ("g", 1)]
+
+
+def test_what_is_no_fixture_is_seen(tmp_path: Path) -> None:
+    """A helper in conftest.py is one that tests would import from there."""
+    (tmp_path / "conftest.py").write_text(
+        "@pytest.fixture\ndef a(): pass\n@fixture(params=[1])\ndef b(): pass\ndef c(): pass\n"
+    )
+    assert no_fixtures(tmp_path / "conftest.py") == ["c"]
