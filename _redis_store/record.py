@@ -52,7 +52,7 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
     """
     try:
         record = b"" if are_registered() else _encode(session)
-        if record and TAG not in record and _load(record) == session:
+        if record and not _holds(record, TAG) and _load(record) == session:
             marshal.dumps(session)  # type: ignore[arg-type]  # ValueError: it has a subclass; nothing tells so fast
             return record
     except _REFUSALS:
@@ -151,7 +151,11 @@ def _is_deep(session: Session, record: bytes) -> bool:
 
 def is_plain(record: bytes) -> bool:
     """Return whether koa and we would write this session in the same words."""
-    return not any(word in record for word in _KOAS_WORDS)
+    return not any(_holds(record, word) for word in _KOAS_WORDS)
+
+
+def _holds(record: bytes, word: bytes) -> bool:
+    return record.rfind(word) >= 0  # takes less than half the time of `in`
 
 
 def load_record(record: bytes | None) -> Session | None:
@@ -164,7 +168,7 @@ def load_record(record: bytes | None) -> Session | None:
     outer = sys.exception()
     try:
         session = _load(record)
-        if TAG in record or are_registered():
+        if _holds(record, TAG) or are_registered():
             session = {key: untag(value) for key, value in session.items()}
             dump_record(session)  # what could be read and not be written would fail the request that reads it
         return session
