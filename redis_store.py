@@ -134,7 +134,7 @@ class RedisSessionInterface(SessionInterface):
             if "Vary" in response.headers:
                 response.vary.add("Cookie")
             else:  # without taking apart what is not there
-                response.headers["Vary"] = "Cookie"
+                response.headers.add("Vary", "Cookie")
         if sid is not None:
             self._set_cookie(app, session, sid, response)
         if response.is_streamed:
@@ -144,11 +144,11 @@ class RedisSessionInterface(SessionInterface):
         session.environ[GIVEN_SID] = sid
         name, attributes = self.get_cookie_name(app), self.get_cookie_attributes(app)
         if sid:
-            value = cookie.make(session.settings, sid, session.permanent)
-            if attributes["domain"] and session.brought_another(sid):
-                # It may be from before SESSION_COOKIE_DOMAIN was set, and two sessions are none.
+            if attributes["domain"] and session.brought_another(sid):  # from before it was set; two sessions are none
                 response.delete_cookie(name, **attributes | {"domain": None})
-            response.set_cookie(name, value, max_age=session.max_age if session.permanent else None, **attributes)
+            value = cookie.make(session.settings, sid, session.permanent)
+            max_age = session.max_age if session.permanent else None
+            response.headers.add("Set-Cookie", cookie.dump(name, value, max_age, attributes))
         else:
             response.delete_cookie(name, **attributes)
 
