@@ -16,10 +16,11 @@ import math
 import re
 import secrets
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from itsdangerous.encoding import base64_decode, base64_encode, bytes_to_int, int_to_bytes, want_bytes
+from itsdangerous.encoding import base64_encode, int_to_bytes, want_bytes
 from werkzeug.http import dump_cookie
 from werkzeug.sansio.http import parse_cookie
 
@@ -78,14 +79,16 @@ class Cookie(NamedTuple):
 
 def read_all(settings: Settings, header: str, name: str) -> list[Cookie]:
     """Return what the cookies of that name say, but for those that are not ours. Their signatures are not checked."""
-    values = _find_all(header, name)
-    if settings.keys is None:
-        return [Cookie(value, True, 0) for value in values if SID.fullmatch(value)]
-    return [
-        Cookie(match[2], match[3] == "p", bytes_to_int(base64_decode(match[4])), match[1], match[5])
-        for value in values
-        if (match := _SIGNED.fullmatch(value))
-    ]
+    cookies = []
+    for value in _find_all(header, name):
+        if settings.keys is None:
+            if SID.fullmatch(value):
+                cookies.append(Cookie(value, True, 0))
+        elif match := _SIGNED.fullmatch(value):
+            signed, sid, kind, at, signature = match.groups()
+            signed_at = int.from_bytes(urlsafe_b64decode(at + "=" * (-len(at) % 4)))
+            cookies.append(Cookie(sid, kind == "p", signed_at, signed, signature))
+    return cookies
 
 
 def _find_all(header: str, name: str) -> list[str]:
@@ -95,8 +98,13 @@ def _find_all(header: str, name: str) -> list[str]:
     """
     if '"' in header:
         return parse_cookie(header).getlist(name)
-    pairs = (part.partition("=") for part in header.split(";") if name in part)
-    return [value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name]
+    values = []
+    for part in header.split(";"):
+        if name in part:
+            key, _, value = part.partition("=")
+            if key.strip(" \t") == name:
+                values.append(value.strip(" \t"))
+    return values
 
 
 @functools.lru_cache(maxsize=8)  # to begin an HMAC costs more than to copy one
