@@ -29,6 +29,7 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     url         what a URL says, checked
     client      commands
     pool        connections
+    parser      answers
     watch       whether an idle one can be used
     signals     what became of sessions, told to whoever counts it
     failure     what the client raises, and what others raise meanwhile

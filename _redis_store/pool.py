@@ -20,8 +20,10 @@ from typing import Any
 from weakref import ref
 
 from redis import ConnectionPool
+from redis._parsers import _RESP2Parser
 from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
 
+from _redis_store.parser import Parser
 from _redis_store.watch import NO_SOCKET, check_health, make_ready
 
 PATIENCE = 0.05  # seconds; then a waiting call looks for itself: nobody tells it when Python frees a connection
@@ -127,6 +129,8 @@ class Pool(ConnectionPool):
     def make_connection(self) -> Any:
         """Return a connection that is not connected yet, and does not count."""
         connection = self.connection_class(**self.connection_kwargs)
+        if type(connection._parser) is _RESP2Parser:
+            connection.set_parser(Parser)
         connection.watch, connection.is_new = NO_SOCKET, True
         return connection
 
