@@ -85,9 +85,7 @@ class Pool(ConnectionPool):
     def drop(self, connection: Any, error: BaseException | None = None) -> None:
         """Close a connection, for that error; another one may take its place."""
         connection.disconnect()
-        if (
-            isinstance(error, TimeoutError) and not connection.is_new
-        ):  # a load balancer may have forgotten all idle ones
+        if isinstance(error, TimeoutError) and not connection.is_new:  # a load balancer may have forgotten all
             error.was_idle = True  # type: ignore[attr-defined]
             self.disconnect(inuse_connections=False)
         self._existing.discard(ref(connection))  # a traceback may hold it for long
