@@ -27,24 +27,68 @@ log = logging.getLogger("redis_store")
 
 _namespace = Namespace()
 
-created = _namespace.signal("session-created", "A session began. write: with a visitor's first data; login.")
-moved = _namespace.signal("session-moved", "A session has a new sid. login, logout, regenerate.")
+created = _namespace.signal(
+    "session-created",
+    """A session began.
+
+    write: a visitor's first data was stored
+    login: somebody signed in who had no session
+    """,
+)
+moved = _namespace.signal(
+    "session-moved",
+    """A session has a new sid.
+
+    login: somebody signed in
+    logout: somebody signed out, and something else is left in the session
+    regenerate: it was asked for, or one of several owners left
+    """,
+)
 ended = _namespace.signal(
     "session-ended",
-    "Sessions ended, `number` of them. logout; revoke; end: one, from outside; limit: SESSION_MAX_PER_OWNER. "
-    "Nobody notices when one expires.",
+    """Sessions ended, `number` of them. Nobody notices when one expires.
+
+    logout: a request ended its own
+    revoke: all of an owner's, but one that was to be kept
+    end: one, from outside
+    limit: an owner had more than SESSION_MAX_PER_OWNER
+    """,
 )
 refused = _namespace.signal(
     "session-refused",
-    "A change was not stored. type: JSON cannot keep it; size: SESSION_MAX_BYTES; ended: its session, meanwhile.",
+    """A change was not stored.
+
+    type: JSON cannot keep a value
+    size: the session is larger than SESSION_MAX_BYTES
+    ended: the session ended meanwhile
+    """,
 )
 merged = _namespace.signal(
     "session-merged",
-    "A change was merged with that of another request, which was first. write, login, logout, move.",
+    """Another request was first, and both changes are stored. What this one did:
+
+    write: it changed the session
+    login: somebody signed in
+    logout: somebody signed out, and something else is left in the session
+    move: it gave the session a new sid
+    """,
 )
-unreadable = _namespace.signal("session-unreadable", "What Redis holds is no session, and counts as missing. record.")
+unreadable = _namespace.signal(
+    "session-unreadable",
+    """What Redis holds is no session, and counts as missing.
+
+    record: it is malformed
+    """,
+)
 unavailable = _namespace.signal(
-    "session-unavailable", "Redis could not be asked. read, write, refresh; view: a page asked for other sessions."
+    "session-unavailable",
+    """Redis could not be asked.
+
+    read: for the session
+    write: to store a change; the answer is a 503
+    refresh: to keep the session alive; the next request tries again
+    view: for the sessions of an owner, or to end some
+    """,
 )
 
 

@@ -65,6 +65,7 @@ BLOCKS = {
         "class User": "conformance/flask_login_everywhere.py",
         "from typing import cast": "test_a_type_checker_reads_it",
     },
+    "docs/signals.md": {"from collections import Counter": "test_a_listener_counts_what_ended"},
     "docs/testing.md": {
         "import fakeredis": "test_the_recipes_pass_with_the_app_of_the_readme",
         "def test_a_user_finds": "test_the_recipes_pass_with_the_app_of_the_readme",
@@ -102,6 +103,7 @@ TABLES = {
         "file": "test_the_order_to_read_in_names_files_that_are_there",
     },
     "docs/settings.md": {"setting": "test_the_settings_table_is_that_of_the_code"},
+    "docs/signals.md": {"signal": "test_the_table_has_the_signals_and_reasons_of_the_code"},
     "docs/sign-out-everywhere.md": {
         "method": "test_the_methods_that_sign_out_are_those_of_the_interface",
         "attribute": "test_the_methods_that_sign_out_are_those_of_the_interface",
