@@ -94,8 +94,13 @@ TABLES = {
         "Flask-Session": "test_the_settings_of_flask_session_are_all_named_with_what_the_log_says",
     },
     "docs/oauth.md": {
-        "setting": "test_the_settings_of_oauth_are_those_that_the_role_reads",
+        "setting": "test_the_settings_of_a_role_are_those_of_its_docstring",
         "where": "test_what_a_sign_in_with_a_provider_keeps_is_what_the_role_names",
+    },
+    "docs/throttling.md": {"key": "test_the_keys_of_a_role_are_those_of_its_docstring"},
+    "docs/tokens.md": {
+        "setting": "test_the_settings_of_a_role_are_those_of_its_docstring",
+        "key": "test_the_keys_of_a_role_are_those_of_its_docstring",
     },
     "docs/operations.md": {"the log says": "test_what_the_log_says_is_in_the_code"},
     "docs/request.md": {

@@ -13,13 +13,14 @@ from typing import Any
 import fakeredis
 import pytest
 from flask import Flask
+from support.docstrings import block, keys_of
 from support.project import PAGES, PERMISSIONS, ROOT, rows, section, tables
 
 import _redis_store
 from _redis_store.settings import SETTINGS
 from _redis_store.store import TRAIL_MAX_AGE
 from redis_store import RedisSessionInterface, RedisStore, SessionInfo
-from roles import oauth, tokens
+from roles import oauth
 
 PROMISES = rows(section("README.md", "What is promised"))
 VERBS = ("get", "set", "destroy", "touch", "add", "take", "update")
@@ -66,8 +67,8 @@ def test_times_to_live_are_those_of_the_code() -> None:
     """Where the table has a number."""
     ttls = {row[0]: row[3] for row in rows(section("README.md", "What Redis does here"))}
     assert ttls["replaced sids"] == f"{TRAIL_MAX_AGE} s"
-    assert ttls["refresh tokens"] == f"{tokens.IDLE_MAX_AGE} s"
-    assert ttls["OAuth state"] == f"{oauth.MAX_AGE} s"
+    for what, role in (("throttling sign-in", "throttle"), ("refresh tokens", "tokens"), ("OAuth state", "oauth")):
+        assert {int(number) for number in re.findall(r"(\d+) s\b", ttls[what])} == {*keys_of(role).values()}
 
 
 def test_the_readme_leads_to_every_page() -> None:
@@ -141,12 +142,19 @@ def test_what_the_log_says_is_in_the_code() -> None:
         assert words in code
 
 
-def test_the_settings_of_oauth_are_those_that_the_role_reads() -> None:
-    """In its docstring, too."""
-    settings, _ = tables(PAGES["docs/oauth.md"])
-    code = (ROOT / "roles" / "oauth.py").read_text()
-    assert all(row[0].strip("`") in code for row in settings[1:])
-    assert {row[0].strip("`") for row in settings[1:]} == {*re.findall(r"\bOAUTH_[A-Z_]+", oauth.__doc__ or "")}
+@pytest.mark.parametrize(("role", "page"), [("tokens", "docs/tokens.md"), ("oauth", "docs/oauth.md")])
+def test_the_settings_of_a_role_are_those_of_its_docstring(role: str, page: str) -> None:
+    """Which are those that the code reads, as its own tests show."""
+    (settings,) = [table[1:] for table in tables(PAGES[page]) if table[0][0] == "setting"]
+    assert [row[0].strip("`") for row in settings] == [line.split()[0] for line in block(role, "Settings")]
+
+
+@pytest.mark.parametrize(("role", "page"), [("throttle", "docs/throttling.md"), ("tokens", "docs/tokens.md")])
+def test_the_keys_of_a_role_are_those_of_its_docstring(role: str, page: str) -> None:
+    """With how long each lives at most."""
+    (keys,) = [table[1:] for table in tables(PAGES[page]) if table[0][0] == "key"]
+    shown = {re.sub("<.*?>", "*", key.strip("`")): int(ttl.removesuffix(" s")) for key, ttl, _ in keys}
+    assert shown == keys_of(role)
 
 
 def test_what_a_sign_in_with_a_provider_keeps_is_what_the_role_names() -> None:
