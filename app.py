@@ -124,10 +124,10 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
 
 
 def embed_redis(app: Flask) -> Any:
-    """A Redis inside this process; and secrets and an account, if none are set, so that no setting is needed."""
+    """Return a Redis inside this process. Make a secret and an account, if there are none: no setting is needed."""
+    app.extensions["embedded"] = True
     if app.secret_key is None:
         app.secret_key = secrets.token_hex(32)
-    app.config.setdefault("ACCESS_TOKEN_KEY", secrets.token_hex(32))
     sign_in = ""
     if app.config["ACCOUNTS"] == {}:
         user, password = app.jinja_env.globals["demo_account"] = DEMO_ACCOUNT

@@ -25,6 +25,7 @@ are not to be trusted so far, take an asymmetric `ALGORITHM`, and a second key t
 Settings::
 
     ACCESS_TOKEN_KEY        none     text of at least 32 bytes, and no SECRET_KEY; without it there is no /api
+                                     (an app whose Redis is inside its process makes one)
     ACCESS_TOKEN_AUDIENCE   "api"    whom the access tokens are for: who has the key, but not this name, refuses them
 """
 
@@ -71,6 +72,8 @@ blueprint = Blueprint("tokens", __name__, url_prefix="/api")
 
 def init_app(app: Flask) -> None:
     """Add ``/api``, if there is an ``ACCESS_TOKEN_KEY``. ValueError: a setting is wrong."""
+    if app.extensions.get("embedded"):
+        app.config.setdefault("ACCESS_TOKEN_KEY", secrets.token_hex(32))
     if (key := app.config.get("ACCESS_TOKEN_KEY")) is None:
         return
     others = (app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ()))
