@@ -63,7 +63,7 @@ SECURITY_HEADERS = {
 def create_app(
     config: Mapping[str, Any] | None = None, client: Any = None, *, clock: Callable[[], float] = time.time
 ) -> Flask:
-    """The app, ready for any WSGI server. Redis need not be there yet.
+    """Return the app, ready for any WSGI server. Redis need not be there yet.
 
     Settings come from, the later the stronger: the defaults of `configure`, ``FLASK_*`` in the environment (read as
     JSON), ``REDIS_URL`` and ``SECRET_KEY`` there (plain text), `config`. `client`: any redis-py client, instead of one
@@ -100,7 +100,7 @@ def create_app(
 
 
 def configure(app: Flask, config: Mapping[str, Any]) -> None:
-    """Fill ``app.config``. ValueError: a wrong value for one of the settings that only this file uses."""
+    """Fill ``app.config``. ValueError: one of the settings that only this file uses has a wrong value."""
     app.config.from_mapping(
         REDIS_URL=None,
         ACCOUNTS={},  # user name -> password hash made by werkzeug.security.generate_password_hash
@@ -144,7 +144,7 @@ def embed_redis(app: Flask) -> Any:
 
 
 def connect_redis(url: str) -> Any:
-    """A client for ``REDIS_URL``, not connected yet. ValueError: it is none."""
+    """Return a client for ``REDIS_URL``, not connected yet. ValueError: that is none."""
     try:
         return connect(url)
     except (AttributeError, TypeError, ValueError):
@@ -156,7 +156,7 @@ def connect_redis(url: str) -> Any:
 
 
 def check_keys(app: Flask) -> None:
-    """ValueError: no SECRET_KEY, or one that is too short; the same for its fallbacks, which sign cookies as well."""
+    """Check that SECRET_KEY is long enough, and each fallback, which signs cookies as well. Otherwise ValueError."""
     if app.secret_key is None:
         raise ValueError(f"SECRET_KEY is missing; put one into the environment, made by: {MAKE_KEY}")
     fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
@@ -199,13 +199,13 @@ def add_headers(response: Response) -> Response:
 
 
 def show_error(error: HTTPException) -> Response:
-    """The page for any error. It does not look at the session, which may be what failed."""
+    """Return the page for any error. It does not look at the session, which may be what failed."""
     # With the error's own headers: Retry-After, Allow.
     return Response(render_template("error.html", error=error), error.code, error.get_headers())
 
 
 def show_outage(error: StoreUnavailable) -> Response:
-    """The same page wherever Redis is missed: not only by the session, which logs it and makes it a 503 by itself."""
+    """Return the page for a 503 where a role misses Redis. The session does so itself, and writes its own log line."""
     if not isinstance(error, SessionUnavailable):
         current_app.logger.warning("%s", error)
     response = show_error(SessionUnavailable())
@@ -217,7 +217,7 @@ def show_outage(error: StoreUnavailable) -> Response:
 
 
 def home() -> str:
-    """The visitor's session from both sides: the cookie and the record. Reads it, and never makes one."""
+    """Show the visitor's session from both sides: the cookie and the record. Read it, and never make one."""
     mine = cast(RedisSession, session)
     if not mine.record:
         return render_template("home.html", user=None, cookie=None)
@@ -240,13 +240,13 @@ def home() -> str:
 
 
 def live() -> Response:
-    """Whether this process answers at all. Never asks Redis: to restart the app would not bring that back."""
+    """Tell that this process answers. Never ask Redis: to restart the app would not bring that back."""
     skip_refresh()
     return Response("ok", mimetype="text/plain")
 
 
 def ready() -> ResponseReturnValue:
-    """Whether requests that need a session can be served now."""
+    """Tell whether requests that need a session can be served now: 200, or 503 with Retry-After."""
     interface = cast(RedisSessionInterface, current_app.session_interface)
     try:
         interface.store.sender.run("PING")

@@ -50,7 +50,7 @@ blueprint = Blueprint("auth", __name__)
 
 @blueprint.record_once
 def setup(state: BlueprintSetupState) -> None:
-    """Called when an app registers the blueprint. ValueError: `make_dummy_hash` expects other ``ACCOUNTS``."""
+    """Prepare an app that registers the blueprint. ValueError: `make_dummy_hash` expects other ``ACCOUNTS``."""
     config = state.app.config
     state.app.extensions["auth_dummy_hash"] = make_dummy_hash(config["ACCOUNTS"])
     #: Tells whether a password is the user's; a role that has a say in that puts another one around it.
@@ -60,7 +60,7 @@ def setup(state: BlueprintSetupState) -> None:
 
 
 def make_dummy_hash(accounts: object) -> str:
-    """A password hash that nobody's password fits, and that takes as long to check as any of `accounts`.
+    """Return the dummy hash: no password fits, and it takes as long to check as any of `accounts`.
 
     ValueError: `accounts` is no dict of user name -> password hash, or not all hashes are of one method and cost.
     """
@@ -79,7 +79,7 @@ def make_dummy_hash(accounts: object) -> str:
 
 
 def get_user() -> str | None:
-    """The name of who is signed in. None: nobody is, or the account is gone."""
+    """Return the name of who is signed in. None: nobody is, or the account is gone."""
     user = session.get("user_id")
     if isinstance(user, str) and any(knows(user) for knows in current_app.extensions["auth_knows"]):
         return user
@@ -112,8 +112,9 @@ def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
 
 @blueprint.route("/login", methods=["GET", "POST"])
 def login() -> ResponseReturnValue:
-    """The sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again; or 429 and
-    Retry-After, the password unseen, after too many that were wrong.
+    """Show the sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again.
+
+    429 and Retry-After, the password unseen, after too many that were wrong.
     """
     form = read_form()
     username, password = form.get("username", ""), form.get("password", "")
@@ -144,7 +145,7 @@ def logout() -> ResponseReturnValue:
 @blueprint.get("/account")
 @login_required
 def account() -> ResponseReturnValue:
-    """Who is signed in, and since when."""
+    """Show who is signed in, and since when."""
     since = session.get("signed_in_at")
     return render_template("account.html", user=get_user(), since=since if isinstance(since, datetime) else None)
 
@@ -152,7 +153,7 @@ def account() -> ResponseReturnValue:
 @blueprint.get("/sessions")
 @login_required
 def devices() -> ResponseReturnValue:
-    """The user's sessions: this one first, then the latest used."""
+    """Show the user's sessions: this one first, then the latest used."""
     infos = sorted(get_sessions(), key=lambda info: (info.sid == get_sid(), info.refreshed or NEVER), reverse=True)
     return render_template("sessions.html", infos=infos, this=get_sid())
 
@@ -184,22 +185,22 @@ def end_other_sessions() -> ResponseReturnValue:
 
 
 def get_interface() -> Any:
-    """What knows all sessions of a user, not only that of this request."""
+    """Return what knows all sessions of a user, not only that of this request."""
     return current_app.session_interface
 
 
 def get_sid() -> str:
-    """The sid of this request's session."""
+    """Return the sid of this request's session."""
     return str(session.sid)  # type: ignore[attr-defined]  # of RedisSession
 
 
 def get_sessions() -> list[Any]:
-    """The sessions of who is signed in."""
+    """Return the sessions of who is signed in."""
     return list(get_interface().sessions_of(get_user()))
 
 
 def name_browser(user_agent: str) -> str:
-    """A short name for people, as "Firefox on Linux", made of the header ``User-Agent``. Good for no decision."""
+    """Return a short name for people, as "Firefox on Linux", made of ``User-Agent``. It is good for no decision."""
     system = next((name for name, sign in SYSTEMS.items() if re.search(sign, user_agent)), "")
     for name, sign in BROWSERS.items():
         if re.search(sign, user_agent):
@@ -210,7 +211,7 @@ def name_browser(user_agent: str) -> str:
 
 
 def read_form() -> Mapping[str, str]:
-    """The fields that were sent. 400, 413: they are malformed, or too long."""
+    """Return the fields that were sent. 400, 413: they are malformed, or too long."""
     try:
         return request.form
     except HTTPException:
@@ -231,5 +232,5 @@ def fits(username: str, password: str) -> bool:
 
 
 def local_path(target: str) -> str:
-    """`target`, if it is a path on this site; else nothing."""
+    """Return `target`, if it is a path on this site; else nothing."""
     return target if LOCAL_PATH.fullmatch(target) else ""
