@@ -14,6 +14,10 @@ class Clock:
     def __call__(self) -> float:
         return time.time() + self.offset
 
+    def move(self, seconds: int) -> None:
+        """Let so many seconds pass."""
+        self.offset += seconds
+
 
 class StillClock:
     """A clock that stands still, but when a test moves it."""
