@@ -9,7 +9,7 @@ import pytest
 from support.roles.oauth import Browser, Provider, Strict, cookies_of, sid_of
 
 
-def test_a_sign_in(browser: Browser, provider: Provider) -> None:
+def test_a_sign_in_leads_to_the_provider_and_back(browser: Browser, provider: Provider) -> None:
     """To the provider and back, to the page that was asked for; the user is the issuer's, by the subject."""
     answer = browser.visit(provider.approve(browser.begin("?next=/account"), "ada"))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/account")

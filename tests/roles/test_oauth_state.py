@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from support.docstrings import assert_keys
 from support.roles.oauth import CONFIG, Browser, Provider, Strict, assert_refused, cookies_of
 
 from app import create_app
@@ -147,3 +148,9 @@ def test_a_state_is_good_for_one_provider(least: Any, strict: Strict, provider: 
     webs[1].set_cookie(name, value)
     assert webs[1].get(callback).status_code == 400
     assert webs[0].get(callback).status_code == 303
+
+
+def test_a_sign_in_keeps_the_key_that_it_names(browser: Browser, client: Any) -> None:
+    """While the visitor is at the provider, with its TTL."""
+    browser.begin()
+    assert_keys(client, "oauth")

@@ -76,7 +76,7 @@ def test_an_address_is_what_one_visitor_has(address: str | None, expected: str |
 
 
 @given(st.text())
-def test_no_text_is_an_error(text: str) -> None:
+def test_no_text_for_an_address_is_an_error(text: str) -> None:
     """Whatever a proxy writes."""
     network(text)
 
@@ -102,7 +102,7 @@ def test_visitors_without_an_address_do_not_lock_each_other_out(
     assert "PROXIES" in line
 
 
-def test_the_right_password_counts_nothing_where_there_is_no_address(app: Flask, client: Any) -> None:
+def test_the_right_password_counts_nothing_without_an_address(app: Flask, client: Any) -> None:
     """It is given back to the account."""
     for _ in range(LIMITS["account"] * 2):
         assert sign_in(app, "ada", "lovelace", "").status_code == 303

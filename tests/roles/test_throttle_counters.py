@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import StillClock
 from support.demo import CONFIG
+from support.docstrings import assert_keys
 from support.roles.throttle import OFFICE, attack, keys, known, sign_in
 from support.servers import PATIENCE
 
@@ -37,7 +38,7 @@ def test_every_counter_expires(app: Flask, client: Any) -> None:
         assert 0 < client.ttl(key) <= LIMITS[key.split(":")[2]] * INTERVAL
 
 
-def test_when_they_are_gone_all_is_forgotten(app: Flask, client: Any) -> None:
+def test_nothing_but_the_counters_remembers_a_failure(app: Flask, client: Any) -> None:
     """Nothing else remembers a failure."""
     attack(app)
     for key in keys(client):
@@ -46,7 +47,7 @@ def test_when_they_are_gone_all_is_forgotten(app: Flask, client: Any) -> None:
     assert [sign_in(app).status_code for _ in range(11)] == [401] * 10 + [429]
 
 
-def test_looking_counts_nothing(app: Flask, client: Any) -> None:
+def test_only_a_password_that_is_to_be_looked_at_is_counted(app: Flask, client: Any) -> None:
     """Only a password that is to be looked at does; not a page, and not a form that is refused."""
     web = app.test_client()
     web.get("/login")
@@ -66,7 +67,7 @@ def test_no_input_is_part_of_a_key(username: str | bytes, app: Flask, client: An
         assert re.fullmatch(rb'{"empty_at":\d+}', client.get(key))
 
 
-def test_the_hash_is_keyed(client: Any) -> None:
+def test_the_name_of_a_counter_is_a_hash_with_our_key(client: Any) -> None:
     """Who has a dump of Redis cannot try out names and addresses without the secret."""
     seen = []
     for key in ("k" * 32, "l" * 32):
@@ -93,7 +94,7 @@ def test_a_wrong_clock_makes_nobody_wait_longer(app: Flask, client: Any) -> None
 
 
 @given(st.integers(0, 20 * INTERVAL), st.integers(1, 50), st.integers(0, 2**31))
-def test_one_more_and_one_less_is_no_change(left: int, failures: int, now: int) -> None:
+def test_what_is_counted_and_taken_back_leaves_nothing_behind(left: int, failures: int, now: int) -> None:
     """What is counted and then taken back leaves nothing behind; a full counter takes nothing."""
     record = {"empty_at": now + left}
     filled = fill(record, failures, now)
@@ -101,3 +102,9 @@ def test_one_more_and_one_less_is_no_change(left: int, failures: int, now: int) 
     if filled is not None:
         assert level(filled, failures, now) == left + INTERVAL
         assert drain(filled, failures, now) == (record if left else {})
+
+
+def test_throttling_keeps_the_keys_that_it_names(app: Flask, client: Any) -> None:
+    """A counter of each kind, with its TTL, when somebody and a known browser mistyped a password."""
+    assert [sign_in(browser).status_code for browser in (known(app), app)] == [401, 401]
+    assert_keys(client, "throttle")

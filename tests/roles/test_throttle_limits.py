@@ -96,7 +96,7 @@ def test_one_failure_is_forgotten_after_the_other(app: Flask, still_clock: Still
         assert sign_in(app).status_code == 429
 
 
-def test_patience_saves_up_nothing(app: Flask, still_clock: StillClock) -> None:
+def test_a_counter_that_has_long_been_empty_takes_as_much_as_a_new_one(app: Flask, still_clock: StillClock) -> None:
     """A counter that has been empty for long, with its key still there, takes ten failures like a new one."""
     sign_in(app)
     still_clock.move(5 * INTERVAL)

@@ -57,7 +57,7 @@ def test_who_cannot_be_counted_cannot_try(
         assert browser.get("/login").status_code == 200
 
 
-def test_an_outage_between_counting_and_signing_in(
+def test_an_outage_between_counting_and_signing_in_sets_no_cookie(
     broken: tuple[Any, Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The password was right, but nothing is stored: 503, and neither of the two cookies."""

@@ -174,7 +174,7 @@ def test_errors_elsewhere_are_pages(app: Flask) -> None:
     assert app.test_client().post("/api//login").status_code == 308
 
 
-def test_a_bug_is_json_too(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_nobody_expected_is_json_too(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """500, and nothing of what happened."""
     app.config["PROPAGATE_EXCEPTIONS"] = False
     monkeypatch.setattr(auth, "check_password_hash", lambda *_: 1 / 0)

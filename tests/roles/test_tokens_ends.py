@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from support.clock import StillClock
+from support.docstrings import assert_keys
 from support.roles.tokens import (
     DAY,
     PATIENT,
@@ -148,7 +149,7 @@ def test_a_record_that_is_not_ours_is_refused_and_stays(
 
 
 @pytest.mark.parametrize("junk", [b"", b"{", b"[1]", b"{}", b"\xff", b"[" * 200])
-def test_a_malformed_record_is_nothing_special(app: Flask, client: Any, junk: bytes) -> None:
+def test_a_malformed_record_is_refused_and_a_logout_ends_it(app: Flask, client: Any, junk: bytes) -> None:
     """403, and the logout ends it."""
     _, token = log_in(app)
     (name,) = families(client)
@@ -156,3 +157,9 @@ def test_a_malformed_record_is_nothing_special(app: Flask, client: Any, junk: by
     assert refresh(app, token) is None
     log_out(app, token)
     assert families(client) == set()
+
+
+def test_tokens_keep_the_keys_that_they_name(app: Flask, client: Any) -> None:
+    """Of a family, the record and the entry in its user's list, each with its TTL."""
+    assert refresh(app, log_in(app)[1])
+    assert_keys(client, "tokens")

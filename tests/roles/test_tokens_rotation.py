@@ -115,7 +115,7 @@ def test_many_refreshes_of_one_token_at_once_give_one_successor(kind: str, reque
     assert refresh(app, successor)
 
 
-def test_a_lost_answer_costs_nothing(server: RedisServer, proxy: Proxy) -> None:
+def test_a_refresh_whose_answer_was_lost_is_repeated(server: RedisServer, proxy: Proxy) -> None:
     """Redis did it, and the app cannot know: 503. The retry gets the token that the first try would have given."""
     app = create_app(CONFIG, connect(proxy.url))
     _, first = log_in(app)
@@ -143,7 +143,7 @@ def test_a_failover_that_lost_the_last_refresh_ends_nothing(app: Flask, client: 
 
 
 @given(st.integers(0, 50), st.integers(-3, 3), st.integers(-5, 15))
-def test_rotation_by_itself(gen: int, offset: int, age: int) -> None:
+def test_a_rotation_goes_on_repeats_itself_or_ends_the_family(gen: int, offset: int, age: int) -> None:
     """What is newer or expected goes on, what was replaced just now is repeated, and all else ends it."""
     record = {"user": "ada", "gen": gen, "at": 1000, "born": 900, "more": [1]}
     generation = max(0, gen + offset)
