@@ -146,7 +146,9 @@ def test_what_the_log_says_is_in_the_code() -> None:
 def test_the_settings_of_a_role_are_those_of_its_docstring(role: str, page: str) -> None:
     """Which are those that the code reads, as its own tests show."""
     (settings,) = [table[1:] for table in tables(PAGES[page]) if table[0][0] == "setting"]
-    assert [row[0].strip("`") for row in settings] == [line.split()[0] for line in block(role, "Settings")]
+    assert [row[0].strip("`") for row in settings] == re.findall(
+        r"^    ([A-Z_]+) ", "\n".join(block(role, "Settings")), re.M
+    )
 
 
 @pytest.mark.parametrize(("role", "page"), [("throttle", "docs/throttling.md"), ("tokens", "docs/tokens.md")])
