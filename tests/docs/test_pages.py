@@ -106,6 +106,7 @@ TABLES = {
     "docs/request.md": {
         "request": "test_the_cost_table_is_tested_row_by_row",
         "file": "test_the_order_to_read_in_names_files_that_are_there",
+        "what": "test_every_folder_of_tests_is_in_the_table",
     },
     "docs/settings.md": {"setting": "test_the_settings_table_is_that_of_the_code"},
     "docs/signals.md": {"signal": "test_the_table_has_the_signals_and_reasons_of_the_code"},

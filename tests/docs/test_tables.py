@@ -117,6 +117,15 @@ def test_the_order_to_read_in_names_files_that_are_there() -> None:
             assert re.search(rf"^    {name.split('/')[1].removesuffix('.py')} ", _redis_store.__doc__ or "", re.M)
 
 
+def test_every_folder_of_tests_is_in_the_table() -> None:
+    """But for the promises, which the README has; and the programs are there."""
+    table = rows(section("docs/request.md", "What shows that it works"))
+    places = {place for row in table for place in named(row[1])}
+    folders = {f"tests/{path.parent.name}/" for path in ROOT.glob("tests/*/test_*.py")} - {"tests/promises/"}
+    assert {place for place in places if place.startswith("tests/")} == folders
+    assert all((ROOT / place).exists() for place in places)
+
+
 def test_the_methods_that_sign_out_are_those_of_the_interface() -> None:
     """With their parameters."""
     methods, attributes = tables(section("docs/sign-out-everywhere.md", "In the code"))
