@@ -24,7 +24,6 @@ from support.roles.tokens import (
 
 import auth
 from app import create_app
-from roles import throttle
 from roles.tokens import ACCESS_MAX_AGE
 
 
@@ -196,26 +195,6 @@ def test_good_answers_are_kept_by_nobody(app: Flask) -> None:
     ):
         assert answer.status_code in (200, 204)
         assert answer.headers["Cache-Control"] == "no-store"
-
-
-def test_guesses_are_counted_together_with_those_of_the_sign_in_page(app: Flask, monkeypatch: Any) -> None:
-    """429 with Retry-After when there were ten, wherever they were made; the password is not even looked at."""
-    web, form = app.test_client(), {"username": "ada", "password": "wrong"}
-    for _ in range(throttle.LIMITS["account"] // 2):
-        assert web.post("/login", data=form).status_code == 401
-        assert post(app, "login", **form).status_code == 401
-    monkeypatch.setattr(auth, "check_password_hash", None)
-    answer = post(app, "login", username="ada", password="lovelace")
-    assert answer.status_code == 429
-    assert 0 < int(answer.headers["Retry-After"]) <= throttle.INTERVAL
-    assert_json(answer)
-
-
-def test_the_right_password_counts_nothing(app: Flask, client: Any) -> None:
-    """As on the sign-in page."""
-    for _ in range(throttle.LIMITS["account"] + 1):
-        log_in(app)
-    assert client.keys("FAILED:*") == []
 
 
 def test_an_unknown_user_costs_as_much_as_a_wrong_password(app: Flask, monkeypatch: Any) -> None:
