@@ -14,6 +14,7 @@ import redis
 from flask import Flask, session
 from support.apps import SECRET_KEY, interface_of, route, set_cookie, sign
 from support.clock import Clock
+from support.clustered import take_for_cluster
 from support.servers import RedisServer
 from support.wire import Wire
 
@@ -163,7 +164,7 @@ def test_a_refresh_that_is_due_costs_a_get_and_an_expire(
     app: Flask, meter: Meter, cookie: str, clock: Clock, clustered: bool, path: str
 ) -> None:
     """Row 4: the session is read, touched or not; and the cookie. One that is signed in is listed again."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     _, _, header = meter.cost(app, "/login")
     clock.offset = 301
     cost, trips, refreshed = meter.cost(app, path, cookie)
@@ -184,7 +185,7 @@ def test_changing_costs_a_get_and_a_compare_and_set(
     app: Flask, meter: Meter, cookie: str, clustered: bool, path: str
 ) -> None:
     """Row 6: two round trips, and the cookie."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     cost, trips, header = meter.cost(app, path, cookie)
     assert (cost, trips, bool(header)) == (add(GET, COMPARE_AND_SET), 2, True)
 
@@ -194,7 +195,7 @@ def test_a_change_of_a_session_that_is_signed_in_tells_the_list_once_in_a_while(
     app: Flask, meter: Meter, clock: Clock, clustered: bool
 ) -> None:
     """Row 6: it keeps the session alive, and SESSION_REFRESH_AFTER says how exactly the list has to know that."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     clock.offset = -int(clock()) % 300  # a span of SESSION_REFRESH_AFTER begins
     _, _, header = meter.cost(app, "/login")
     cost, trips, header = meter.cost(app, "/write", cookie_in(header))
@@ -207,7 +208,7 @@ def test_a_change_of_a_session_that_is_signed_in_tells_the_list_once_in_a_while(
 @ANYWHERE
 def test_the_first_write_of_a_visitor_costs_one_set(app: Flask, meter: Meter, clustered: bool) -> None:
     """Row 7: SET NX EX, and the cookie."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     cost, trips, header = meter.cost(app, "/write")
     assert (cost, trips, bool(header)) == (SET, 1, True)
 
@@ -217,7 +218,7 @@ def test_login_costs_a_script_for_the_record_and_a_script_and_a_look_for_the_lis
     app: Flask, meter: Meter, cookie: str, clustered: bool
 ) -> None:
     """Row 8: the sid is listed; new record, old one gone, in one script; is it still listed?"""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     cost, trips, header = meter.cost(app, "/login", cookie)
     assert (cost, trips, bool(header)) == (add(GET, LIST, MOVE, LISTED), 5 if clustered else 2, True)
     cost, trips, header = meter.cost(app, "/login")
@@ -227,7 +228,7 @@ def test_login_costs_a_script_for_the_record_and_a_script_and_a_look_for_the_lis
 @ANYWHERE
 def test_regenerating_costs_a_script_with_its_trail(app: Flask, meter: Meter, cookie: str, clustered: bool) -> None:
     """Row 9: so a logout under way finds the session; one that is signed in changes its place in the list."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     cost, trips, header = meter.cost(app, "/regenerate", cookie)
     assert (cost, trips, bool(header)) == (add(GET, MOVE, TRAIL), 3 if clustered else 2, True)
     _, _, header = meter.cost(app, "/login", cookie_in(header))
@@ -240,7 +241,7 @@ def test_regenerating_costs_a_script_with_its_trail(app: Flask, meter: Meter, co
 @ANYWHERE
 def test_logout_costs_a_get_and_a_del(app: Flask, meter: Meter, cookie: str, clustered: bool) -> None:
     """Row 10: and the cookie is deleted; one that was signed in leaves the list."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     cost, trips, header = meter.cost(app, "/logout", cookie)
     assert (cost, trips, str(header)[:9]) == (add(GET, DEL), 2, "session=;")
     _, _, header = meter.cost(app, "/login")

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask, session
 from support.apps import SECRET_KEY, interface_of, route
 from support.clock import Clock
+from support.clustered import take_for_cluster
 from support.owners import FORMS, Counts, add_views, listed, live, revoke, sessions_of, sid_in, signed_in
 from support.servers import RedisServer
 from support.tiers import rounds
@@ -31,7 +32,7 @@ def test_those_that_would_end_first_end_when_there_are_too_many(
 ) -> None:
     """SESSION_MAX_PER_OWNER; nobody else's."""
     app.config["SESSION_MAX_PER_OWNER"] = 2
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     other, browsers = signed_in(app, "bob"), []
     for clock.offset in range(3):
         browsers.append(signed_in(app))
@@ -51,7 +52,7 @@ def test_those_that_would_end_first_end_when_there_are_too_many(
 @pytest.mark.parametrize("path", ["/login", "/regenerate"])
 def test_the_session_that_begins_stays(app: Flask, client: Any, clustered: bool, most: int, path: str) -> None:
     """Though it would end before all the others, and there are far too many of them: as many as may be are left."""
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     browsers = [signed_in(app) for _ in range(5)]
     (browser,) = browsers[:1] if path == "/regenerate" else [app.test_client()]
     app.config["SESSION_MAX_PER_OWNER"] = most

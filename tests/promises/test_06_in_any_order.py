@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, session
 from support.apps import interface_of, route, set_cookie, sid_of
 from support.clock import Clock
+from support.clustered import take_for_cluster
 from support.owners import FORMS, REFRESH, add_views, listed, live, owned, revoke, sessions_of, signed_in
 from support.tiers import rounds
 from support.turns import Turns, orders
@@ -29,7 +30,7 @@ STEP = rounds(11, 1)  # from one order to the next; 1: all of them
 def turns(request: pytest.FixtureRequest, app: Flask, client: Any, clock: Clock) -> Turns:
     turns = Turns(client)
     app.session_interface = RedisSessionInterface(turns, clock=clock)
-    app.session_interface.store.sender._clustered = request.param
+    take_for_cluster(app.session_interface.store, request.param)
     return turns
 
 
@@ -127,6 +128,6 @@ def test_a_sign_in_whose_list_is_lost_meanwhile_says_so(app: Flask, client: Any,
     """Evicted, say: nobody could revoke the session, so there is none, and the answer is a 503 without a cookie."""
     browser = app.test_client() if path == "/login" else signed_in(app)
     app.session_interface = RedisSessionInterface(Forgets(client))
-    app.session_interface.store.sender._clustered = clustered
+    take_for_cluster(app.session_interface.store, clustered)
     response = browser.get(path)
     assert (response.status_code, set_cookie(response), live(client)) == (503, None, set())

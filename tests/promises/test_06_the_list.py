@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from support.apps import SECRET_KEY, interface_of, sid_of
 from support.clock import Clock
+from support.clustered import take_for_cluster
 from support.crash import crash_after
 from support.owners import FORMS, IDLE, REFRESH, add_views, listed, live, owned, revoke, sessions_of, sid_in, signed_in
 from support.servers import RedisServer
@@ -122,7 +123,7 @@ def test_a_crash_between_two_commands_leaves_no_session_without_a_name(
 
     A name without a session goes when its time is past, and somebody signs in.
     """
-    interface_of(app).store.sender._clustered = clustered
+    take_for_cluster(interface_of(app).store, clustered)
     browser = app.test_client() if path == "/login" else signed_in(app)
     with crash_after(alive):
         if path == "revoke":

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from support.clock import Clock
+from support.clustered import take_for_cluster
 from support.machine.between import Client, CommandByCommand
 from support.machine.broken import BROKEN, NobodyLooksAgain
 from support.machine.machine import Machine
@@ -74,7 +75,7 @@ def test_the_promises_hold_on_a_cluster(durable: RedisServer, clock: Clock, run:
 
     def make_interface(client: Any) -> RedisSessionInterface:
         interface = RedisSessionInterface(Client(client))
-        interface.store.sender._clustered = True
+        take_for_cluster(interface.store)
         return interface
 
     try_all(lambda: CommandByCommand(durable, clock, make_interface), run)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis.crc import key_slot
+from support.clustered import take_for_cluster
 from support.moves import INDEX, move
 
 from _redis_store.store import TRAIL_MAX_AGE
@@ -15,8 +16,7 @@ from redis_store import RedisStore
 @pytest.fixture(params=["one server", "cluster"])
 def movers(request: pytest.FixtureRequest, store: RedisStore) -> RedisStore:
     """The store as on one server, and as on a Cluster, where the record moves in two steps."""
-    store.sender._clustered = request.param == "cluster"
-    return store
+    return take_for_cluster(store, request.param == "cluster")
 
 
 @pytest.mark.parametrize("trail", [True, False])
