@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from support.apps import SECRET_KEY, interface_of, sid_of
 from support.clock import Clock
 from support.clustered import take_for_cluster
-from support.crash import crash_after
+from support.crash import Mortal
 from support.owners import FORMS, IDLE, REFRESH, add_views, listed, live, owned, revoke, sessions_of, sid_in, signed_in
 from support.servers import RedisServer
 from support.tiers import rounds
@@ -117,15 +117,17 @@ def test_very_many_ended_sessions_leave_nothing(server: RedisServer, clock: Cloc
 @pytest.mark.parametrize("alive", range(7))
 @pytest.mark.parametrize("clustered", FORMS)
 def test_a_crash_between_two_commands_leaves_no_session_without_a_name(
-    app: Flask, client: Any, clock: Clock, clustered: bool, path: str, alive: int
+    app: Flask, client: Any, least: Any, clock: Clock, clustered: bool, path: str, alive: int
 ) -> None:
     """After each number of commands, of a pipeline too.
 
     A name without a session goes when its time is past, and somebody signs in.
     """
-    take_for_cluster(interface_of(app).store, clustered)
+    mortal = Mortal(least)
+    app.session_interface = RedisSessionInterface(mortal, clock=clock)
+    take_for_cluster(app.session_interface.store, clustered)
     browser = app.test_client() if path == "/login" else signed_in(app)
-    with crash_after(alive):
+    with mortal.dying_after(alive):
         if path == "revoke":
             revoke(app)
         else:
