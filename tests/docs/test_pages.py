@@ -73,7 +73,10 @@ BLOCKS = {
         "import time": "test_the_recipes_pass_with_the_app_of_the_readme",
         "def test_a_new_password": "test_the_recipes_pass_with_the_app_of_the_readme",
     },
-    "docs/tokens.md": {"$ api=": "test_a_program_gets_tokens_as_shown"},
+    "docs/tokens.md": {
+        "$ api=": "test_a_program_gets_tokens_as_shown",
+        "claims = ": "test_a_program_gets_tokens_as_shown",
+    },
 }
 
 #: What compares each table, by its first head.
