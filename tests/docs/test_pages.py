@@ -72,6 +72,8 @@ BLOCKS = {
         "def test_an_outage": "test_the_recipes_pass_with_the_app_of_the_readme",
         "import time": "test_the_recipes_pass_with_the_app_of_the_readme",
         "def test_a_new_password": "test_the_recipes_pass_with_the_app_of_the_readme",
+        "class DictStore": "test_the_store_in_a_dict_is_the_one_that_keeps_the_contract",
+        "@pytest.mark.parametrize": "test_a_store_is_held_to_the_contract_by_these_lines",
     },
     "docs/tokens.md": {
         "$ api=": "test_a_program_gets_tokens_as_shown",
