@@ -127,7 +127,7 @@ def test_static_files_are_there_and_may_be_cached(web: FlaskClient) -> None:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_live_never_asks_redis(server: Any) -> None:
+def test_liveness_never_asks_redis(server: Any) -> None:
     """Not even to refresh a session, where every other page would."""
     client = server.connect()
     web = create_app({**CONFIG, "SESSION_REFRESH_AFTER": 0}, client).test_client()
@@ -140,7 +140,7 @@ def test_live_never_asks_redis(server: Any) -> None:
     assert commands(client) > before
 
 
-def test_ready_asks_redis(server: Any) -> None:
+def test_readiness_asks_redis(server: Any) -> None:
     """One PING, and JSON that says so."""
     client = server.connect()
     web = create_app(CONFIG, client).test_client()

@@ -71,7 +71,7 @@ def test_every_unsafe_method_is_guarded(method: str, path: str, web: FlaskClient
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_safe_methods_pass(method: str, web: FlaskClient) -> None:
+def test_safe_methods_pass_from_any_site(method: str, web: FlaskClient) -> None:
     """A link on another site may lead here."""
     answer = web.open("/", method=method, headers={"Origin": OTHER, "Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 200
@@ -89,7 +89,9 @@ def test_safe_methods_pass(method: str, web: FlaskClient) -> None:
         ("[::1]:5000", "http", "http://[::1]:5000", 303),
     ],
 )
-def test_ours_is_what_the_server_says(host: str, scheme: str, origin: str, status: int, web: FlaskClient) -> None:
+def test_an_origin_is_ours_if_it_is_the_servers_own(
+    host: str, scheme: str, origin: str, status: int, web: FlaskClient
+) -> None:
     """Behind a proxy, too, whose scheme the WSGI server passes on as wsgi.url_scheme."""
     headers = {"Host": host, "Origin": origin}
     answer = web.post("/logout", headers=headers, environ_overrides={"wsgi.url_scheme": scheme})
@@ -97,7 +99,7 @@ def test_ours_is_what_the_server_says(host: str, scheme: str, origin: str, statu
 
 
 @pytest.mark.parametrize(("endpoint", "status"), [("auth.logout", 303), ("auth", 403), ("auth.logout2", 403)])
-def test_exempt_is_an_exact_endpoint(
+def test_an_exemption_is_for_one_exact_endpoint(
     endpoint: str, status: int, web: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate lets an endpoint pass by its whole name, and none unless somebody listed it."""

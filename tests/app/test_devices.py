@@ -176,7 +176,9 @@ def test_browsers_have_short_names(user_agent: str, name: str) -> None:
 
 @pytest.mark.parametrize("session", ['"user_id":"ada"', '"user_id":"ada","browser":5'])
 @pytest.mark.parametrize("sid", ["0" * 48, "6a000000-" + "0" * 40])
-def test_a_session_that_does_not_tell_is_listed_all_the_same(session: str, sid: str, browser: Any, client: Any) -> None:
+def test_a_session_without_browser_or_beginning_is_listed_all_the_same(
+    session: str, sid: str, browser: Any, client: Any
+) -> None:
     """It may have begun before the app asked for browsers, or elsewhere: koa's sids do not say when."""
     web = browser()
     client.set(f"SESSION:{sid}", f"{{{session}}}", ex=1000)

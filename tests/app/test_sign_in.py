@@ -152,7 +152,7 @@ def test_a_deleted_account_is_signed_in_no_more(web: FlaskClient, client: Any) -
     assert "signed in as" not in later.get("/").text
 
 
-def test_a_page_that_needs_a_user_is_reached_after_all(web: FlaskClient) -> None:
+def test_a_page_that_needs_a_user_is_reached_after_signing_in(web: FlaskClient) -> None:
     """Its address, with the query, goes along through failed attempts until the sign-in leads back to it."""
     answer = web.get("/account?tab=two&x=%2F")
     assert answer.location == "/login?next=/account?tab%3Dtwo%26x%3D%252F"

@@ -191,7 +191,7 @@ def test_settings_come_from_the_environment_and_then_from_the_call(monkeypatch: 
     assert app.permanent_session_lifetime == timedelta(minutes=1)
 
 
-def test_it_starts_without_redis() -> None:
+def test_the_app_starts_without_redis() -> None:
     """Nothing is connected at the start: what needs no session works, what does is answered honestly."""
     web = create_app({**CONFIG, "REDIS_URL": NO_REDIS}).test_client()
     assert web.get("/").status_code == 200

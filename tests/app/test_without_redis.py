@@ -88,7 +88,7 @@ def test_a_sign_in_that_was_not_stored_gives_no_cookie(outage: Outage) -> None:
     assert "Your cookie was not touched" in answer.text
 
 
-def test_ready_says_no_and_yes_again(outage: Outage) -> None:
+def test_readiness_says_no_during_an_outage_and_yes_after_it(outage: Outage) -> None:
     """A 503 with Retry-After within a second, while live stays 200; and ready again by itself."""
     web = create_app(CONFIG, outage.client).test_client()
     assert web.get("/health/ready").status_code == 200
@@ -103,7 +103,7 @@ def test_ready_says_no_and_yes_again(outage: Outage) -> None:
     assert web.get("/health/ready").status_code == 200
 
 
-def test_it_recovers_by_itself(outage: Outage, request: pytest.FixtureRequest) -> None:
+def test_the_app_recovers_by_itself(outage: Outage, request: pytest.FixtureRequest) -> None:
     """After an outage the same session goes on, if Redis still has it, and new ones can be made."""
     web = create_app(CONFIG, outage.client).test_client()
     sign_in(web)

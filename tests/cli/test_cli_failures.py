@@ -37,7 +37,7 @@ def test_an_embedded_app_has_nothing_to_show(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_other_sessions_are_refused(command: str) -> None:
+def test_an_app_with_sessions_of_another_kind_is_refused(command: str) -> None:
     """Flask's own, for one: there is nothing on the server."""
     app = Flask("app")
     result = run(app, *words_of(command))
@@ -47,7 +47,7 @@ def test_other_sessions_are_refused(command: str) -> None:
 
 @pytest.mark.parametrize("where", ["refused", "frozen", "fakeredis"])
 @pytest.mark.parametrize("words", [*map(words_of, COMMANDS), ["list", "--owner", "ada"], ["revoke", "--owner", "ada"]])
-def test_redis_away_is_one_line(words: list[str], where: str, app: Flask, make_server: Any) -> None:
+def test_an_outage_is_one_line_and_an_exit_code(words: list[str], where: str, app: Flask, make_server: Any) -> None:
     """On stderr, with exit code 1 and no traceback; it says how to wait longer, if that could help."""
     if where != "fakeredis":
         server = make_server()
@@ -72,7 +72,7 @@ def test_an_app_without_a_key_is_refused(command: str, app: Flask) -> None:
     assert re.fullmatch(r"Error: this app has no SECRET_KEY, .*\n", result.stderr)
 
 
-def test_redis_that_goes_away_in_between_is_one_line(app: Flask, make_server: Any) -> None:
+def test_an_outage_in_the_middle_of_a_command_is_one_line(app: Flask, make_server: Any) -> None:
     """A command that Redis refuses, too: here it may be scanned, but not read."""
     server = make_server()
     app.session_interface = RedisSessionInterface(server.connect())
@@ -93,7 +93,7 @@ def test_malformed_records_are_counted_not_logged(app: Flask, client: Any, caplo
     assert len(caplog.messages) == 1
 
 
-def test_a_client_that_decodes_will_do(app: Flask, server: Any) -> None:
+def test_a_client_that_decodes_responses_works_too(app: Flask, server: Any) -> None:
     """decode_responses makes the keys strings."""
     app.session_interface = RedisSessionInterface(server.connect(decode_responses=True))
     sid = sign_in(app)

@@ -53,7 +53,7 @@ def test_koas_sids_do_not_say_when_the_session_began(form: str, app: Flask, clie
     assert re.split(r" {2,}", run(app, "list").stdout.splitlines()[1])[:2] == ["abcdef…", "-"]
 
 
-def test_whole_sids_leave_the_table_straight(app: Flask, client: Any) -> None:
+def test_whole_sids_do_not_break_the_table(app: Flask, client: Any) -> None:
     """Each column begins below its head, whatever the form of the sid."""
     for form in FORMS:
         write(client, f"{form}0", '{"user_id":"ada"}')
@@ -142,7 +142,7 @@ def test_sids_are_short_unless_asked_for(app: Flask) -> None:
             assert sid in run(app, *words, "--full-sids").stdout
 
 
-def test_other_keys_are_no_sessions(app: Flask, client: Any) -> None:
+def test_only_sessions_are_listed_and_no_other_keys(app: Flask, client: Any) -> None:
     """Not the owners' lists, not another app's, not what only begins like ours."""
     sid = sign_in(app)
     client.set(f"SESSION:OTHER:{new_sid()}", "{}")
@@ -208,7 +208,7 @@ def test_long_names_do_not_break_the_table(name: str, app: Flask) -> None:
     assert all(len(line) <= 100 for line in run(app, "revoke", sid, answer="n\n").output.splitlines())
 
 
-def test_a_terminal_without_the_letters_gets_escapes(server: Any) -> None:
+def test_a_terminal_that_lacks_a_letter_gets_an_escape(server: Any) -> None:
     """Not a traceback."""
     run = flask(server, "list", PYTHONIOENCODING="cp1252", owner="李")
     assert run.returncode == 0

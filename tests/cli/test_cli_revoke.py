@@ -64,7 +64,7 @@ def test_revoke_asks_first(answer: str, left: int, one: bool, app: Flask, client
 @pytest.mark.parametrize(
     "words", [[], ["--keep", "abcdef"], ["abcdef", "--keep", "abcdef"], ["abcdef", "--owner", "ada", "--keep", "abcd"]]
 )
-def test_revoke_wants_to_know_what(words: list[str], app: Flask) -> None:
+def test_revoke_needs_an_owner_or_a_session(words: list[str], app: Flask) -> None:
     """All sessions of nobody in particular is not on offer."""
     sign_in(app)
     result = run(app, "revoke", *words, "--yes")

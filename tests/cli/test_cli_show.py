@@ -33,7 +33,7 @@ def test_show_prints_the_record(app: Flask, client: Any) -> None:
 @pytest.mark.parametrize("owner", [[], ["--owner", "ada"]])
 @pytest.mark.parametrize("digits", [15, 16, 40])
 @pytest.mark.parametrize("ellipsis", ["", "…", "..."])
-def test_the_first_digits_do(digits: int, ellipsis: str, owner: list[str], app: Flask) -> None:
+def test_a_session_is_found_by_its_first_digits(digits: int, ellipsis: str, owner: list[str], app: Flask) -> None:
     """Of a sid or of a handle, with an owner to look at or among all; as they are shown, too."""
     sid = sign_in(app)
     sign_in(app)
@@ -43,7 +43,7 @@ def test_the_first_digits_do(digits: int, ellipsis: str, owner: list[str], app: 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_first_digits_of_every_form_do(form: str, app: Flask, client: Any) -> None:
+def test_a_sid_of_every_form_is_found_by_its_first_digits(form: str, app: Flask, client: Any) -> None:
     """However many: from four to all but one."""
     write(client, sid := f"{form}0", "{}")
     for number in range(4, len(sid) + 1):

@@ -20,7 +20,7 @@ def app(app: Flask, client: Any, clock: Clock) -> Flask:
     return prepare(app, client, clock)
 
 
-def test_stats_counts(app: Flask, client: Any) -> None:
+def test_stats_tells_owners_sizes_and_lifetimes(app: Flask, client: Any) -> None:
     """Owners, sizes, lifetimes, and what should not be there."""
     for owner, ttl in (("ada", 100), ("ada", 200), ("grace", 300), (None, 400)):
         write(client, new_sid(), json.dumps({"user_id": owner}), ttl)
@@ -43,7 +43,7 @@ def test_stats_counts(app: Flask, client: Any) -> None:
     assert re.search(r"^  signed in +3$", text, re.M)
 
 
-def test_stats_of_nothing(server: Any, app: Flask) -> None:
+def test_stats_of_an_empty_redis_are_zeros(server: Any, app: Flask) -> None:
     """Zeros, and no smallest of none."""
     app.session_interface = RedisSessionInterface(server.connect())
     [found] = lines(app, "stats")

@@ -59,7 +59,7 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_holds_the_library_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     """The module, as a package of one file, and its parts as they are here; a ``py.typed`` for each."""
     with ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
@@ -79,7 +79,7 @@ def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Pat
     assert again.read_bytes() == wheel.read_bytes()
 
 
-def test_an_app_imports_it(python: Path, app: Path) -> None:
+def test_an_app_imports_the_wheel(python: Path, app: Path) -> None:
     """Where nothing of this repository is on the path."""
     assert "/password" in run(python, "-m", "flask", "routes", cwd=app)
 
@@ -92,6 +92,6 @@ def test_flask_finds_the_commands(python: Path, app: Path) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.skipif(not find_spec("mypy"), reason="needs mypy: requirements-dev.txt")
-def test_a_type_checker_reads_it(python: Path, app: Path) -> None:
+def test_a_type_checker_reads_the_wheel(python: Path, app: Path) -> None:
     """Its names have types: were they Any, mypy would find nothing to ignore in the line that is wrong."""
     run(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "app.py", cwd=app)

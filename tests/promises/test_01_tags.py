@@ -237,7 +237,7 @@ def test_a_key_that_is_taken_is_refused_as_in_flask(app: Flask) -> None:
     assert load_record(dump_record({"at": now})) == {"at": now}
 
 
-def test_it_is_for_all_apps_and_stores_of_the_process(app: Flask, client: Any) -> None:
+def test_a_registered_type_is_for_all_apps_and_stores_of_the_process(app: Flask, client: Any) -> None:
     """As Flask's own serializer is."""
     value = register(app, "Decimal")
     store = RedisStore(client, "OTHER:")

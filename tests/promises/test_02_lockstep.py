@@ -57,7 +57,7 @@ def test_setting_what_already_holds_sets_neither(app: Flask, client: Any, path: 
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_saying_only_how_long_it_lasts_begins_no_session(app: Flask, client: Any, value: bool) -> None:
+def test_setting_permanent_alone_begins_no_session(app: Flask, client: Any, value: bool) -> None:
     """What says nothing but `permanent` counts as empty: also when everything else is taken out of a session."""
     route(app, "/", lambda: setattr(session, "permanent", value))
     route(app, "/pop", lambda: str(session.pop("n")))

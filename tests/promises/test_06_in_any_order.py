@@ -90,7 +90,7 @@ def test_a_refresh_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Tur
 
 
 @pytest.mark.parametrize("turns", FORMS[1:], indirect=True)
-def test_a_login_that_did_not_look_again_would_lose_the_race(
+def test_a_login_that_did_not_check_the_list_again_would_lose_the_race(
     app: Flask, client: Any, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orders above include one in which a login slips through a revoke."""

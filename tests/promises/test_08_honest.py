@@ -59,7 +59,7 @@ def test_pages_that_do_not_use_the_session_work(
     assert line.startswith("GET failed with ")
 
 
-def test_it_recovers_by_itself(app: Flask, outage: Outage) -> None:
+def test_the_app_recovers_by_itself(app: Flask, outage: Outage) -> None:
     """No restart: the next request after the repair is answered, from the same session if its record is still there."""
     cookie = cookie_of(app)
     outage.begin()

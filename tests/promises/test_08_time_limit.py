@@ -86,7 +86,7 @@ def ring_while_it_reads(caller: int, over: threading.Event) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("error", ERRORS)
-def test_it_passes_through_a_command(frozen: RedisServer, kind: str, error: type[Exception]) -> None:
+def test_a_time_limit_passes_through_a_command(frozen: RedisServer, kind: str, error: type[Exception]) -> None:
     """Whatever it is, and whatever raises it. The connection is not used again, and Redis is not to blame."""
     for client in (
         frozen.connect(),
@@ -102,7 +102,7 @@ def test_it_passes_through_a_command(frozen: RedisServer, kind: str, error: type
         client.close()
 
 
-def test_one_that_has_been_handled_is_not_raised_again(frozen: RedisServer) -> None:
+def test_a_time_limit_that_was_handled_is_not_raised_again(frozen: RedisServer) -> None:
     """The job's handler may look into Redis, and find it away."""
     store = RedisStore(frozen.connect())
     handler = KINDS["function"](TimeoutError("the limit"))
@@ -116,7 +116,7 @@ def test_one_that_has_been_handled_is_not_raised_again(frozen: RedisServer) -> N
 
 
 @pytest.mark.parametrize("error", [JobTimeoutException, TimeoutError])
-def test_the_views_own_handler_gets_it(frozen: RedisServer, error: type[Exception]) -> None:
+def test_the_views_own_handler_gets_a_time_limit(frozen: RedisServer, error: type[Exception]) -> None:
     """Not a 503, for Redis is there."""
     app = Flask("app")
     app.config["SECRET_KEY"] = SECRET_KEY
@@ -133,7 +133,7 @@ def test_the_views_own_handler_gets_it(frozen: RedisServer, error: type[Exceptio
 
 
 @pytest.mark.parametrize("error", [JobTimeoutException, TimeoutError])
-def test_saving_a_session_hands_it_on(frozen: RedisServer, error: type[Exception]) -> None:
+def test_saving_a_session_hands_a_time_limit_on(frozen: RedisServer, error: type[Exception]) -> None:
     """To whoever began the request, who may have set the limit."""
     app = Flask("app")
     app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
@@ -145,7 +145,9 @@ def test_saving_a_session_hands_it_on(frozen: RedisServer, error: type[Exception
 
 
 @pytest.mark.parametrize("error", [JobTimeoutException, TypeError])
-def test_it_passes_through_the_reading_of_a_record(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_time_limit_passes_through_the_reading_of_a_record(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
     """Or somebody who is signed in would look like a stranger, and the job would never end."""
     record = dump_record({"n": [*range(300_000)]})
 

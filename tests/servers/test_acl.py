@@ -51,7 +51,7 @@ def use(client: Any) -> None:
         assert program.post(f"/api/{path}", json=login.json, headers=bearer).status_code == status
 
 
-def test_it_is_enough(server: RedisServer) -> None:
+def test_the_permissions_in_the_readme_are_enough(server: RedisServer) -> None:
     """For all that the code does; and Redis takes the line as it stands."""
     use(server.log_in(*PERMISSIONS))
     (line,) = ACL
@@ -59,7 +59,7 @@ def test_it_is_enough(server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("permission", PERMISSIONS)
-def test_nothing_of_it_can_be_left_out(server: RedisServer, permission: str) -> None:
+def test_no_permission_can_be_left_out(server: RedisServer, permission: str) -> None:
     """Without any one of its permissions, Redis refuses what is used, and something fails."""
     client, admin = server.log_in(*(other for other in PERMISSIONS if other != permission)), server.connect()
     admin.acl_log_reset()

@@ -32,7 +32,7 @@ def store(group: SentinelGroup) -> Iterator[RedisStore]:
     store.client.connection_pool.disconnect()
 
 
-def test_a_session_lives_there(store: RedisStore) -> None:
+def test_a_session_lives_behind_sentinels(store: RedisStore) -> None:
     """Written, read, moved and ended."""
     live(store.client)
 

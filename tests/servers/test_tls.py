@@ -70,7 +70,9 @@ def test_an_authority_that_is_trusted_is_accepted(server: TcpServer) -> None:
         ("hunter22", "hunter23", "failed with AuthenticationError"),
     ],
 )
-def test_anything_else_is_refused(server: TcpServer, part: str, other: str, reason: str) -> None:
+def test_another_authority_name_scheme_or_password_is_refused(
+    server: TcpServer, part: str, other: str, reason: str
+) -> None:
     """Within a second, and without a word about the password."""
     store = RedisStore(connect(re.sub(part, other, server.url)))
     start = time.monotonic()

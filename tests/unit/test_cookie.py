@@ -79,7 +79,7 @@ def test_every_time_until_2106_is_read_as_it_was_written(time: int) -> None:
 
 
 @pytest.mark.parametrize("sid", [KOAS, UUID, "", OURS.upper(), OURS + "0", OURS + "\n", OURS[1:], "x" * 49])
-def test_other_sids_do_not_say_when(sid: str) -> None:
+def test_a_sid_of_another_form_does_not_say_when_its_session_began(sid: str) -> None:
     """Not koa's, though they begin with such digits as well; nor what is no sid."""
     assert began_at(sid) is None
 

@@ -228,7 +228,7 @@ def joins(value: Any) -> bool:
 
 
 @given(sessions)
-def test_what_flask_keeps_we_keep(session: dict[str, Any]) -> None:
+def test_what_flask_keeps_is_kept(session: dict[str, Any]) -> None:
     """With every type, or it is refused: then Flask would have changed it."""
     try:
         record = dump_record(session)
@@ -299,7 +299,7 @@ def test_a_key_that_would_come_back_as_another_is_refused(key: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [{1}, [{"a": {2}}], Decimal(1)])
-def test_the_error_names_what_is_inside(value: Any) -> None:
+def test_the_error_names_the_value_inside_a_list_and_not_the_list(value: Any) -> None:
     """The set, and not only the list that it is in."""
     with pytest.raises(TypeError, match=r"Object of type (set|Decimal) is not JSON serializable$"):
         dump_record({"cart": value})
@@ -333,7 +333,7 @@ PLACES: dict[str, tuple[Any, Any, str]] = {
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_the_error_says_where(where: str) -> None:
+def test_the_error_says_where_the_value_is(where: str) -> None:
     """As one writes it in JavaScript or Jinja, and what is the matter there; the session itself has nothing to hide."""
     key, value, words = PLACES[where]
     with pytest.raises(TypeError, match=rf"^session\[{key!r}\], of type \w+, does not survive JSON: {words}$"):
