@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import Any
 
 import pytest
-from flask import session
+from flask import Flask, session
 from redis.exceptions import NoPermissionError
 from support.apps import interface_of, route
-from support.project import ACL, PERMISSIONS
+from support.project import ACL, PERMISSIONS, STORE_PERMISSIONS
 from support.servers import RedisServer
 from werkzeug.security import generate_password_hash
 
 from app import create_app
-from redis_store import RedisStore, StoreUnavailable
+from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
+
+#: What a page does to its session.
+CHANGES: dict[str, Callable[[], Any]] = {
+    "write": lambda: session.update(n=session.get("n", 0) + 1),
+    "login": lambda: session.update(user_id="ada"),
+    "regenerate": lambda: session.regenerate(),  # type: ignore[attr-defined]
+    "touch": lambda: setattr(session, "modified", True),
+    "logout": lambda: session.clear(),
+}
+
+
+def use_sessions(client: Any) -> None:
+    """Whatever becomes of a session, in an app with the two lines."""
+    app = Flask("app")
+    app.secret_key = "k" * 32
+    app.session_interface = RedisSessionInterface(client)
+    for name, change in CHANGES.items():
+        route(app, f"/{name}", change)
+    phone, laptop = app.test_client(), app.test_client()
+    for browser in (phone, laptop):
+        for name in ("write", "login", "regenerate", "write", "touch"):
+            assert browser.get(f"/{name}").status_code == 200, name
+    with app.app_context():
+        assert len(interface_of(app).sessions_of("ada")) == 2
+        assert interface_of(app).end(interface_of(app).sessions_of("ada")[0].sid)
+        assert interface_of(app).revoke("ada") == 1
+    assert phone.get("/login").status_code == 200
+    assert phone.get("/logout").status_code == 200
 
 
 def use(client: Any) -> None:
@@ -51,20 +80,30 @@ def use(client: Any) -> None:
         assert program.post(f"/api/{path}", json=login.json, headers=bearer).status_code == status
 
 
-def test_the_permissions_in_the_readme_are_enough(server: RedisServer) -> None:
-    """For all that the code does; and Redis takes the line as it stands."""
+def test_it_is_enough(server: RedisServer) -> None:
+    """For all that the code does; and Redis takes the lines as they stand."""
+    use_sessions(server.log_in(*STORE_PERMISSIONS))
     use(server.log_in(*PERMISSIONS))
-    (line,) = ACL
-    assert server.connect().execute_command(*line.split())
+    for line in ACL:
+        assert server.connect().execute_command(*line.split())
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS)
-def test_no_permission_can_be_left_out(server: RedisServer, permission: str) -> None:
+@pytest.mark.parametrize(
+    ("rules", "permission", "work"),
+    [
+        *((STORE_PERMISSIONS, permission, use_sessions) for permission in STORE_PERMISSIONS),
+        *((PERMISSIONS, permission, use) for permission in PERMISSIONS),
+    ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
+)
+def test_nothing_of_it_can_be_left_out(
+    server: RedisServer, rules: list[str], permission: str, work: Callable[[Any], None]
+) -> None:
     """Without any one of its permissions, Redis refuses what is used, and something fails."""
-    client, admin = server.log_in(*(other for other in PERMISSIONS if other != permission)), server.connect()
+    client, admin = server.log_in(*(other for other in rules if other != permission)), server.connect()
     admin.acl_log_reset()
     with pytest.raises((StoreUnavailable, AssertionError)):
-        use(client)
+        work(client)
     refused = {str(entry["object"]) for entry in admin.acl_log()}
     assert any(fnmatch(name, permission[1:]) for name in refused)
 
