@@ -26,7 +26,6 @@ BLOCKS = {
         "from redis_store import": "test_the_two_lines_are_all_that_an_app_needs",
         "sessions = app.session_interface.sessions_of": "test_a_user_is_signed_out_everywhere_else_by_two_lines",
         "client = create_app": "test_a_test_client_needs_one_line",
-        "$ curl -si -c jar": "test_a_session_is_seen_from_both_sides",
     },
     "docs/benchmarks.md": {"python3 benchmarks/run.py": "test_what_measures_anew_knows_its_options"},
     "docs/faults.md": {".venv/bin/python -m pytest": "test_what_measures_anew_knows_its_options"},
@@ -55,6 +54,7 @@ BLOCKS = {
         "redis+sentinel": "test_urls_of_several_servers_are_those_of_the_code",
         ".venv/bin/pip install gunicorn": "test_the_demo_app_starts_with_the_settings_that_the_page_exports",
     },
+    "docs/request.md": {"$ curl -si -c jar": "test_a_session_is_seen_from_both_sides"},
     "docs/settings.md": {
         "from redis_store import": "test_a_prefix_of_ones_own_is_that_of_the_keys",
         "@app.before_request": "test_a_cookie_that_ends_with_the_browser_may_have_a_sliding_limit",

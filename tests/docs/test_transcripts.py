@@ -50,8 +50,8 @@ def plain(output: str) -> str:
     not (shutil.which("curl") and shutil.which("redis-cli")), reason="needs curl and redis-cli on the PATH"
 )
 def test_a_session_is_seen_from_both_sides(server: RedisServer, address: str, tmp_path: Path) -> None:
-    """Each command of the README's transcript, with the output that it has there."""
-    (transcript,) = blocks("console", PAGES["README.md"])
+    """Each command of the transcript, with the output that it has there."""
+    (transcript,) = blocks("console", PAGES["docs/request.md"])
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
     assert len(steps) == 6
     documented, real = re.findall(SID, transcript)[0], ""
