@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 from support.project import PAGES, ROOT, blocks, section
@@ -64,16 +63,6 @@ def test_the_conformance_with_koa_is_a_program() -> None:
     """CI runs it; here it is enough that it is there."""
     (command,) = blocks("sh", PAGES["docs/koa-session2.md"])
     assert (ROOT / command.split()[1]).exists()
-
-
-def test_a_provider_to_try_is_there_and_the_app_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module of the first command; the settings of the second."""
-    provider, start = blocks("text", PAGES["docs/oauth.md"])
-    assert find_spec(provider.split()[-1])
-    *settings, _, _ = start.split()
-    for setting in settings:
-        monkeypatch.setenv(*setting.split("="))
-    assert "/oauth/login" in create_app({"TESTING": True}).test_client().get("/login").text
 
 
 def test_urls_of_several_servers_are_those_of_the_code() -> None:

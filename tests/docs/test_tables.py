@@ -13,14 +13,14 @@ from typing import Any
 import fakeredis
 import pytest
 from flask import Flask
-from support.docstrings import block, keys_of
+from support.docstrings import keys_of
 from support.project import PAGES, PERMISSIONS, ROOT, rows, section, tables
 
 import _redis_store
 from _redis_store.settings import SETTINGS
 from _redis_store.store import TRAIL_MAX_AGE
+from app import ROLES
 from redis_store import RedisSessionInterface, RedisStore, SessionInfo
-from roles import oauth
 
 PROMISES = rows(section("README.md", "What is promised"))
 VERBS = ("get", "set", "destroy", "touch", "add", "take", "update")
@@ -65,10 +65,10 @@ def test_what_redis_does_here_is_what_it_has_to_allow() -> None:
 
 def test_times_to_live_are_those_of_the_code() -> None:
     """Where the table has a number."""
-    ttls = {row[0]: row[3] for row in rows(section("README.md", "What Redis does here"))}
-    assert ttls["replaced sids"] == f"{TRAIL_MAX_AGE} s"
-    for what, role in (("throttling sign-in", "throttle"), ("refresh tokens", "tokens"), ("OAuth state", "oauth")):
-        assert {int(number) for number in re.findall(r"(\d+) s\b", ttls[what])} == {*keys_of(role).values()}
+    table = rows(section("README.md", "What Redis does here"))
+    seconds = {row[1].strip("`"): {*map(int, re.findall(r"(\d+) s\b", row[3]))} for row in table}
+    assert seconds["_redis_store/trail.py"] == {TRAIL_MAX_AGE}
+    assert {role: seconds[f"roles/{role}.py"] for role in ROLES} == {role: {*keys_of(role).values()} for role in ROLES}
 
 
 def test_the_readme_leads_to_every_page() -> None:
@@ -149,33 +149,6 @@ def test_what_the_log_says_is_in_the_code() -> None:
     for line, _ in rows(section("docs/operations.md", "What the log says, and what to do")):
         words = re.sub(r"\w+Error$", "", line.strip("`"))  # the kind of error is the client's
         assert words in code
-
-
-@pytest.mark.parametrize(("role", "page"), [("tokens", "docs/tokens.md"), ("oauth", "docs/oauth.md")])
-def test_the_settings_of_a_role_are_those_of_its_docstring(role: str, page: str) -> None:
-    """Which are those that the code reads, as its own tests show."""
-    (settings,) = [table[1:] for table in tables(PAGES[page]) if table[0][0] == "setting"]
-    assert [row[0].strip("`") for row in settings] == re.findall(
-        r"^    ([A-Z_]+) ", "\n".join(block(role, "Settings")), re.M
-    )
-
-
-@pytest.mark.parametrize(("role", "page"), [("throttle", "docs/throttling.md"), ("tokens", "docs/tokens.md")])
-def test_the_keys_of_a_role_are_those_of_its_docstring(role: str, page: str) -> None:
-    """With how long each lives at most."""
-    (keys,) = [table[1:] for table in tables(PAGES[page]) if table[0][0] == "key"]
-    shown = {re.sub("<.*?>", "*", key.strip("`")): int(ttl.removesuffix(" s")) for key, ttl, _ in keys}
-    assert shown == keys_of(role)
-
-
-def test_what_a_sign_in_with_a_provider_keeps_is_what_the_role_names() -> None:
-    """The cookie, the key in Redis, and for how long."""
-    _, kept = tables(PAGES["docs/oauth.md"])
-    places = [name for row in kept[1:] for name in named(row[0])]
-    assert places == ["session_oauth_…", "OAUTH:SESSION:<hash>"]
-    assert "OAUTH:SESSION:<hash>" in (oauth.__doc__ or "")
-    assert {row[2].split(",")[0] for row in kept[2:]} == {f"{oauth.MAX_AGE // 60} minutes"}
-    assert "_oauth_" in (ROOT / "roles" / "oauth.py").read_text()
 
 
 def test_the_glossary_is_in_order_and_its_words_are_used() -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import jwt
 import pytest
 from support.apps import interface_of
 from support.clock import Clock
 from support.project import PAGES, blocks
 from support.servers import RedisServer
+from support.serving import serve
 from werkzeug.security import generate_password_hash
-from werkzeug.serving import make_server
 
 from _redis_store import cli
 from app import create_app
@@ -30,14 +27,8 @@ SHORT = r"[0-9a-f]{8}-[0-9a-f]{6}"  # as much as is shown
 def address(server: RedisServer) -> Iterator[str]:
     """Where the app answers, on the tests' Redis."""
     config = {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}
-    app = create_app({**config, "ACCESS_TOKEN_KEY": "a" * 32}, server.connect())
-    http = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # how soon it sees that it is over
-    thread.start()
-    yield f"127.0.0.1:{http.server_port}"
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    with serve(create_app(config, server.connect())) as address:
+        yield address
 
 
 def plain(output: str) -> str:
@@ -87,21 +78,3 @@ def test_the_commands_list_sessions_as_shown(server: RedisServer, clock: Clock) 
     for varying in (SHORT, r"\d{4}-\d\d-\d\d \d\d:\d\d", r"\d{6} s"):
         real, transcript = (re.sub(varying, "…", text) for text in (real, transcript))
     assert real == transcript
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl on the PATH")
-def test_a_program_gets_tokens_as_shown(address: str, tmp_path: Path) -> None:
-    """All its commands in one shell, with the outputs that the page has, but for the tokens themselves."""
-    page = PAGES["docs/tokens.md"]
-    (transcript,) = blocks("shell-session", page)
-    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
-    assert len(steps) == 8
-    script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in steps).replace("127.0.0.1:5000", address)
-    run = subprocess.run(["sh", "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    first, second = ((tmp_path / name).read_text() for name in ("first", "second"))
-    assert first != second
-    (check,) = blocks("python", page)
-    exec(check, {"jwt": jwt, "token": json.loads(first)["accessToken"], "key": "a" * 32})
-    for (command, expected), output in zip(steps, run.stdout.split("\0"), strict=False):
-        shortened = re.sub(r'(?<=:")(eyJ|[0-9a-f]{3})[^"]{40,}', "…", output)
-        assert shortened == re.sub(r"\w+…", "…", expected), command

@@ -6,6 +6,8 @@ import importlib
 import re
 from typing import Any
 
+from support.project import tables
+
 
 def describe(role: str) -> str:
     return importlib.import_module(f"roles.{role}").__doc__ or ""
@@ -33,3 +35,15 @@ def assert_keys(client: Any, role: str) -> None:
             assert expected[pattern] - 30 < client.ttl(key) <= expected[pattern], key
             seen.add(pattern)
     assert seen == {*expected}
+
+
+def assert_page(page: str, role: str) -> None:
+    """The tables of a role's page, of settings and of keys, are those of its docstring."""
+    by_head = {table[0][0]: table[1:] for table in tables(page)}
+    if "setting" in by_head:
+        settings = re.findall(r"^    ([A-Z_]+) ", "\n".join(block(role, "Settings")), re.M)
+        assert [row[0].strip("`") for row in by_head["setting"]] == settings
+    if "key" in by_head:
+        keys = {re.sub("<.*?>", "*", key.strip("`")): int(ttl.removesuffix(" s")) for key, ttl, _ in by_head["key"]}
+        assert keys == keys_of(role)
+    assert {"setting", "key"} & {*by_head}
