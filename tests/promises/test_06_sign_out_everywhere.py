@@ -264,3 +264,14 @@ def test_a_request_under_way_does_not_bring_a_revoked_session_back(app: Flask, c
     with view_of(app, browser):
         assert revoke(app) == 1
     assert client.keys() == []
+
+
+@pytest.mark.parametrize("ask", ["sessions_of", "revoke", "end"])
+def test_a_process_that_answers_no_requests_can_ask(app: Flask, client: Any, ask: str) -> None:
+    """The command line: nothing but an app context is needed, and no request before."""
+    sid = "0" * 48
+    client.set(f"SESSION:{sid}", '{"user_id":"ada"}', ex=50)
+    client.zadd("OWNER:SESSION:ada", {sid: 2e9})
+    with app.app_context():
+        assert getattr(interface_of(app), ask)(sid if ask == "end" else "ada")
+    assert (live(client), listed(client)) == (({sid}, {sid}) if ask == "sessions_of" else (set(), set()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -206,3 +207,41 @@ def test_a_session_that_begins_takes_no_mark_of_a_revoke_away(app: Flask, client
     assert client.zrange("OWNER:SESSION:ada", 0, -1, withscores=True) == [(b"new", 0), (b"other", 0)]
     assert client.ttl("OWNER:SESSION:ada") >= 1000
     assert not index.lists(["ada"], "new")
+
+
+def test_a_session_is_listed_once_its_key_is_named_as_an_owners(app: Flask, client: Any, clock: Clock) -> None:
+    """Who signed in before SESSION_OWNER_KEYS knew of it is listed with the next refresh."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["account"] = "ada"
+    app.config["SESSION_OWNER_KEYS"] = ["account"]
+    clock.offset = REFRESH + 1
+    browser.get("/user")
+    assert listed(client) == live(client)
+
+
+@pytest.mark.parametrize("path", ["/user", "/missing"])
+def test_a_refresh_says_until_when_the_session_may_live(app: Flask, client: Any, clock: Clock, path: str) -> None:
+    """Also one of a page that never looks at the session: it is listed for as long as it may live, and no longer."""
+    browser = signed_in(app)
+    (before,) = sessions_of(app)
+    clock.offset = 5000
+    browser.get(path)
+    score = client.zscore("OWNER:SESSION:ada", sid_in(browser))
+    assert score == pytest.approx(clock() + IDLE + REFRESH, abs=5)
+    (after,) = sessions_of(app)
+    assert after.created == before.created
+    assert after.refreshed is not None
+    assert after.refreshed.timestamp() == pytest.approx(clock(), abs=5)
+
+
+def test_who_began_nobody_knows_when_counts_as_the_oldest(app: Flask, client: Any) -> None:
+    """A session that koa signed in is first in the list. It ends in its turn when there are too many."""
+    signed_in(app)
+    client.set(f"SESSION:{'f' * 48}", '{"user_id":"ada"}', ex=50)
+    client.zadd("OWNER:SESSION:ada", {"f" * 48: time.time() + 50})
+    assert [info.created is None for info in sessions_of(app)] == [True, False]
+    app.config["SESSION_MAX_PER_OWNER"] = 2
+    signed_in(app)
+    assert "f" * 48 not in live(client)
+    assert len(live(client)) == 2
