@@ -37,5 +37,5 @@ def test_the_table_has_the_signals_and_reasons_of_the_code() -> None:
     signal = type(signals.created)
     found = {name: value.__doc__ or "" for name, value in vars(signals).items() if isinstance(value, signal)}
     assert table.keys() == found.keys()
-    for name, reasons in table.items():
-        assert set(re.findall(r"^ +(\w+): ", found[name], re.M)) == reasons, name
+    for name, listed in table.items():
+        assert set(re.findall(r"^ +(\w+): ", found[name], re.M)) == listed, name
