@@ -132,18 +132,15 @@ def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
             values = _values(app.config)
         except KeyError:  # one was removed: its default counts
             values = ()
-        if seen == (_freeze(values), clock):
+        if seen == (values, clock):
             return settings  # type: ignore[no-any-return]
     settings = _check(app, clock)
     if known is None and (strangers := _find_strangers(app)):
         log.warning("settings of Flask-Session mean nothing here: %s", "; ".join(strangers))
-    app.extensions["redis_session"] = (_freeze(_values(app.config)), clock), settings
+    # A list is copied, so that a change inside it is seen.
+    values = tuple([value.copy() if type(value) is list else value for value in _values(app.config)])
+    app.extensions["redis_session"] = (values, clock), settings
     return settings
-
-
-def _freeze(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the values so that a change inside a list is seen."""
-    return tuple([tuple(value) if type(value) is list else value for value in values])
 
 
 def _find_strangers(app: Flask) -> list[str]:
