@@ -134,7 +134,7 @@ def dump(name: str, value: str, max_age: int | None, attributes: dict[str, Any])
 
     `max_age` is in seconds; None: the cookie ends with the browser.
     """
-    before, after = _dump_around(name, *attributes.items())
+    before, after = _dump_around(name, **attributes)
     if max_age is None:
         return f"{before}={value}{after}"
     weekday, month, day, at, year = time.asctime(time.gmtime(time.time() + max_age)).split()  # English, in any locale
@@ -143,9 +143,9 @@ def dump(name: str, value: str, max_age: int | None, attributes: dict[str, Any])
 
 
 @functools.lru_cache(maxsize=8)
-def _dump_around(name: str, *attributes: tuple[str, Any]) -> tuple[str, str]:
+def _dump_around(name: str, **attributes: Any) -> tuple[str, str]:
     """Return what a Set-Cookie header says before and after the value."""
-    before, _, after = dump_cookie(name, **dict(attributes)).partition("=")
+    before, _, after = dump_cookie(name, **attributes).partition("=")
     return before, after
 
 
