@@ -80,7 +80,8 @@ def _is_change(session: RedisSession, record: bytes) -> bool:
         return False
     if session.modified and is_plain(session.record):  # a key was set: the usual case
         return True
-    return record != dump_record(load_record(session.record) or {})
+    read = load_record(session.record) or {}
+    return is_record_of(read, session.record) or record != dump_record(read)
 
 
 def _end(session: RedisSession) -> str | None:
