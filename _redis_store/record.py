@@ -50,6 +50,15 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
     comes back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a
     tuple.
     """
+    if record := _dump_plain(session):
+        return record
+    return b"{%s}" % b",".join(
+        [_dump_plain({key: value})[1:-1] or _dump_named(key, value) for key, value in session.items()]
+    )
+
+
+def _dump_plain(session: Mapping[str, Any]) -> bytes:
+    """Return the record of a session that has JSON's own types alone, and looks like no tag; of others, nothing."""
     try:
         record = b"" if are_registered() else _encode(session)
         if record and not _holds(record, TAG) and _load(record) == session:
@@ -57,7 +66,7 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
             return record
     except _REFUSALS:
         pass  # the slow way says what is wrong, if anything is
-    return b"{%s}" % b",".join([_dump_named(key, value) for key, value in session.items()])
+    return b""
 
 
 def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
@@ -168,9 +177,11 @@ def load_record(record: bytes | None) -> Session | None:
     outer = sys.exception()
     try:
         session = _load(record)
-        if _holds(record, TAG) or are_registered():
-            session = {key: untag(value) for key, value in session.items()}
-            dump_record(session)  # what could be read and not be written would fail the request that reads it
+        if (every := are_registered()) or _holds(record, TAG):
+            tagged = {key: value for key, value in session.items() if every or _holds(_dump(value), TAG)}
+            read = {key: untag(value) for key, value in tagged.items()}
+            dump_record(read)  # what could be read and not be written would fail the request that reads it
+            session |= read
         return session
     except Exception as error:  # no UTF-8, no JSON, nested too deep, or a planted tag that trips its decoder
         raise_interruption(error, outer)
