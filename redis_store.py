@@ -28,6 +28,7 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from flask import Flask, Request, Response, current_app, has_request_context, request
 from flask.globals import request_ctx
@@ -68,7 +69,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SESSION = "redis_store.session"  # the key in a WSGI environ of the request's session, which nobody need have used yet
+SESSION = "redis_store.session"  # the key in a WSGI environ of a reference to the request's session, used or not
 
 
 class RedisSessionInterface(SessionInterface):
@@ -101,7 +102,7 @@ class RedisSessionInterface(SessionInterface):
         if (values := settings.read(app, self.clock)) is None:
             return None
         session = RedisSession(values, request.environ, self.get_cookie_name(app), self.store)
-        request.environ[SESSION] = session  # for `_get_store`
+        request.environ[SESSION] = ref(session)  # for `_get_store`; a cycle would wait for the garbage collector
         # Flask opens it before it matches the URL, if it lets the host in. Who opens it later uses the object itself.
         if request.url_rule is not None or (request.routing_exception and request_ctx.url_adapter is not None):
             session.by_hand = True
@@ -182,10 +183,7 @@ class RedisSessionInterface(SessionInterface):
         return listing.end(self._get_store(), self._get_settings(), sid)
 
     def namespace(self, name: str) -> RedisStore:
-        """Return a store for something else, under ``name:prefix``.
-
-        In a request it shares the time that this may wait.
-        """
+        """Return a store for something else, under ``name:prefix``; in a request it shares the time to wait."""
         return self._get_store().namespace(name)
 
     def _get_settings(self) -> Settings:
@@ -196,5 +194,5 @@ class RedisSessionInterface(SessionInterface):
 
     def _get_store(self) -> RedisStore:
         """Return the store; in a request its own, which waits for Redis no longer than one request may."""
-        session = request.environ.get(SESSION) if has_request_context() else None
+        session = request.environ.get(SESSION, type(None))() if has_request_context() else None
         return session.store if isinstance(session, RedisSession) and session.origin is self.store else self.store
