@@ -93,7 +93,7 @@ class Client(Redis):
                     word = repr(word).encode()
                 elif type(word) is not bytes:
                     return self._pack_unusual(commands)
-                parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+                parts += (b"$%d\r\n" % len(word), word, b"\r\n")  # apart, so that a large one is copied once
         return b"".join(parts)
 
     def _pack_unusual(self, commands: Sequence[tuple[Any, ...]]) -> bytes:
