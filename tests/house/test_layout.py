@@ -186,6 +186,14 @@ def test_no_test_module_imports_another(folder: Path) -> None:
         assert [other.name for other in neighbours(path, ROOT) if other.name.startswith("test_")] == []
 
 
+def test_unit_tests_ask_for_no_redis() -> None:
+    """Nor for an app, which has one."""
+    for path in ROOT.glob("tests/unit/*.py"):
+        tests = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        wanted = {argument.arg for test in tests for argument in test.args.args}
+        assert not wanted & {"app", "client", "least", "make_server", "server", "store"}, path.name
+
+
 def test_conftest_has_fixtures_only() -> None:
     """There is one for all tests, and it is short."""
     assert [path for path in TESTS if path.name == "conftest.py"] == [ROOT / "tests/conftest.py"]

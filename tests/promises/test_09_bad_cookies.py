@@ -111,6 +111,15 @@ def test_what_we_signed_ourselves_has_to_look_right_too(app: Flask, client: Any,
     assert browser.get("/read").text == "{}"
 
 
+@pytest.mark.parametrize("header", ['a="\u00ff"', '\u00ff="a"; session="\u00fc', 'session="\\377"'])
+def test_bytes_that_are_no_utf_8_fail_no_request(app: Flask, header: str) -> None:
+    """Quotes included. Any host under the domain may have set such a cookie."""
+    route(app, "/", lambda: str(session.get("cart")))
+    app.testing = False
+    browser = app.test_client(use_cookies=False)
+    assert browser.get("/", environ_overrides={"HTTP_COOKIE": header}).text == "None"
+
+
 JUNK = ["", "junk", SID, OURS, f"{SID}.p.aR-0Wg.{'A' * 43}", '"', "={good}", "{good}A", "{bad}"]
 
 

@@ -7,14 +7,13 @@ import re
 from typing import Any
 
 import pytest
-from flask import Flask, session
+from flask import Flask
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from itsdangerous import Signer
-from support.apps import SECRET_KEY, route
+from support.apps import SECRET_KEY
 from support.tiers import rounds
-from werkzeug.http import dump_cookie
 from werkzeug.sansio.http import parse_cookie
 
 from _redis_store.cookie import (
@@ -25,7 +24,6 @@ from _redis_store.cookie import (
     _find_all,
     began_at,
     choose,
-    dump,
     is_due,
     make,
     new_sid,
@@ -186,46 +184,6 @@ def test_cookies_are_found_as_werkzeug_finds_them_among_quoted_ones(header: str)
 def test_no_header_is_an_error(header: str) -> None:
     """Nor a session."""
     assert find(header) is None
-
-
-@pytest.mark.parametrize("header", ['a="\u00ff"', '\u00ff="a"; session="\u00fc', 'session="\\377"'])
-def test_bytes_that_are_no_utf_8_fail_no_request(app: Flask, header: str) -> None:
-    """Quotes included. Any host under the domain may have set such a cookie."""
-    route(app, "/", lambda: str(session.get("cart")))
-    app.testing = False
-    browser = app.test_client(use_cookies=False)
-    assert browser.get("/", environ_overrides={"HTTP_COOKIE": header}).text == "None"
-
-
-# Writing
-
-
-@given(
-    name=st.sampled_from(["session", "__Host-session", "s\u00e9ance"]),
-    max_age=st.none() | st.integers(1, 2**31),
-    domain=st.sampled_from([None, "example.com", ".example.com:80", "b\u00fccher.example"]),
-    path=st.sampled_from(["/", "/a b", "/a;b=c", "/\u00e4"]),
-    samesite=st.sampled_from([None, "lax", "Strict", "None"]),
-    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
-)
-@hypothesis_settings(max_examples=rounds(50, 500), deadline=None)
-def test_a_cookie_is_written_in_werkzeugs_words(
-    name: str, max_age: int | None, domain: str | None, path: str, samesite: str | None, flags: tuple[bool, ...]
-) -> None:
-    """Whatever its attributes are; their order may be another."""
-    attributes: dict[str, Any] = dict(zip(("secure", "httponly", "partitioned"), flags, strict=True))
-    attributes |= {"domain": domain, "path": path, "samesite": samesite}
-    expected: set[str] = set()
-    while (before := expected) != (expected := set(dump_cookie(name, GOOD, max_age, **attributes).split("; "))):
-        written = dump(name, GOOD, max_age, attributes).split("; ")  # of one second, in the end: that of Expires
-    assert before == set(written)
-    assert written[0] == f"{name.encode().decode('latin1')}={GOOD}"
-
-
-def test_a_cookie_with_a_wrong_attribute_is_not_written() -> None:
-    """As with Werkzeug, whose words they are."""
-    with pytest.raises(ValueError, match="SameSite"):
-        dump("session", GOOD, None, {"samesite": "Sometimes"})
 
 
 # Choosing
