@@ -12,6 +12,7 @@ from contract import an_old_sid_lives_until_there_is_a_new_one as old_sid_lives
 from contract import an_unknown_sid_is_not_adopted as unknown_sid
 from support.clock import Clock
 from support.dict_store import WEEK, DictStore, Session
+from support.project import ROOT
 
 from redis_store import RedisStore
 
@@ -78,3 +79,8 @@ def test_what_other_stores_do_wrong_breaks_the_contract(store: type[DictStore], 
     clock = Clock()
     with pytest.raises(AssertionError):
         claim(store(clock), clock.move)
+
+
+def test_the_contract_is_read_in_a_sitting() -> None:
+    """So that it is clear what it asks for."""
+    assert len((ROOT / "tests/store/contract.py").read_text().splitlines()) <= 200

@@ -108,7 +108,7 @@ class App:
                 [sys.executable, "-m", "support.faults.app", str(descriptor), url, str(workers), store.__name__],
                 pass_fds=[descriptor],
                 stderr=file,
-                env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
                 start_new_session=True,  # a group of its own, which ends as one
             )
 
