@@ -108,8 +108,3 @@ def test_a_prefix_of_ones_own_is_that_of_the_keys(server: RedisServer) -> None:
     keys: Any = server.connect().keys()
     assert sorted(key.partition(b":")[0] for key in keys) == [b"OWNER", b"SHOP"]
     assert all(b"SHOP:" in key for key in keys)
-
-
-def test_the_readme_is_short() -> None:
-    """What an adopter needs; the rest is in docs/."""
-    assert len(PAGES["README.md"].split()) <= 1500

@@ -131,6 +131,17 @@ def test_nobody_is_carried_over_after_a_logout(new: Side, browser: Browser) -> N
 
 
 @pytest.mark.usefixtures("carry_over")
+def test_a_revoke_does_not_reach_an_old_cookie(new: Side, browser: Browser) -> None:
+    """Which the page says; it does end the session of the new side."""
+    assert user(browser, new) == "ada"
+    with new.app.app_context():
+        assert new.app.session_interface.revoke("ada") == 1  # type: ignore[attr-defined]
+    assert user(browser, new) is None
+    del browser.cookies["sid"]
+    assert user(browser, new) == "ada"
+
+
+@pytest.mark.usefixtures("carry_over")
 def test_a_visitor_without_an_old_session_gets_none(new: Side, redis: Any) -> None:
     """Also with a cookie that the old side never gave away."""
     for cookies in ({}, {"session": "x"}):

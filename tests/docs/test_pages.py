@@ -184,3 +184,8 @@ def test_every_table_is_compared(page: str) -> None:
     known = TABLES.get(page, {})
     assert sorted(table[0][0] for table in tables(PAGES[page])) == sorted(known)
     assert [name for name in known.values() if not is_checked(name)] == []
+
+
+def test_the_readme_is_short() -> None:
+    """What an adopter needs; the rest is in docs/."""
+    assert len(PAGES["README.md"].split()) <= 1500

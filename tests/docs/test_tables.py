@@ -176,6 +176,13 @@ def test_the_figures_are_those_of_the_run_that_is_stored(monkeypatch: pytest.Mon
     assert all((results / f"{name}.png").exists() and f"results/{name}.png" in shown for name in report.PICTURES)
 
 
+def test_the_number_of_faults_is_that_of_the_table() -> None:
+    """Wherever a page has it; the first row is the comparison."""
+    faults = rows(PAGES["docs/faults.md"])[1:]
+    numbers = [re.findall(r"(\d+)\s+(?:ways\s+under|faults\s+under)", page) for page in PAGES.values()]
+    assert [number for found in numbers for number in found] == [str(len(faults))] * 2
+
+
 def test_a_pattern_of_keys_fits_the_keys_that_the_store_uses() -> None:
     """The table's patterns, as Redis reads them."""
     store = RedisStore(fakeredis.FakeRedis())
