@@ -187,5 +187,5 @@ def test_a_pattern_of_keys_fits_the_keys_that_the_store_uses() -> None:
     """The table's patterns, as Redis reads them."""
     store = RedisStore(fakeredis.FakeRedis())
     keys = [key for row in rows(section("README.md", "What Redis does here")) for key in named(row[2])]
-    for key in (store.key("a"), store.trail_key("a"), store.namespace("OAUTH").key("a")):
+    for key in (store.key("a"), store.trail_key("a"), store.namespace("OWNER").key("a")):
         assert any(fnmatchcase(key, pattern) for pattern in keys)
