@@ -12,6 +12,9 @@ from redis.exceptions import ConnectionError, RedisClusterException, RedisError,
 #: AttributeError and ValueError: a connection that another thread closed meanwhile, or a host name that can be none.
 FAILURES = (RedisError, RedisClusterException, OSError, AttributeError, ValueError)
 
+NO_CONNECTION = "No connection available."  # our pool's words, and those of one of redis-py's
+POOL_IS_FULL = (NO_CONNECTION, "Too many connections")  # in all pools' words: Redis was not even asked
+
 #: What to do about an error, by its kind and text. Its own words stay out: they quote the command.
 HINTS = {
     r"(unknown|unsupported) command|command (is )?not (available|supported)": (
@@ -37,7 +40,7 @@ def _hint(error: str) -> str:
     return next((words for pattern, words in HINTS.items() if re.search(pattern, error[:200], re.I)), "")
 
 
-def raise_interruption(error: BaseException, outer: BaseException | None = None) -> None:
+def raise_interruption(error: BaseException, outer: BaseException | None) -> None:
     """Raise what a signal handler raised in the middle of a call, if the client made `error` of it.
 
     A job's time limit may be any exception, the builtin TimeoutError too, which is also what a socket raises. `outer`

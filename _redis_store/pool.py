@@ -23,6 +23,7 @@ from redis import ConnectionPool
 from redis._parsers import _RESP2Parser
 from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
 
+from _redis_store.failure import NO_CONNECTION
 from _redis_store.parser import Parser
 from _redis_store.watch import NO_SOCKET, check_health, make_ready
 
@@ -189,7 +190,7 @@ class Pool(ConnectionPool):
                 with suppress(Empty):  # broken off, or too late: this one is for the next caller
                     if late := mailbox.get_nowait():
                         self.give_back(late)
-        raise ConnectionError("No connection available.")
+        raise ConnectionError(NO_CONNECTION)
 
     def _serve(self, *, connection: bool) -> None:
         """Tell the call that waits longest: here is an idle connection, or (None) room for a new one."""

@@ -17,7 +17,7 @@ from redis import RedisCluster
 from redis.exceptions import ClusterCrossSlotError, ConnectionError, ResponseError, TimeoutError
 
 from _redis_store.connection import SOCKET_TIMEOUT
-from _redis_store.failure import FAILURES, describe, raise_interruption
+from _redis_store.failure import FAILURES, POOL_IS_FULL, describe, raise_interruption
 
 log = logging.getLogger("redis_store")
 
@@ -61,7 +61,7 @@ class CircuitBreaker:
 
     def fail(self, error: Exception, seconds: float = 0) -> None:
         """Note how a command failed, and how long that took. What fails at once means that nobody has to wait."""
-        if str(error) != "No connection available.":  # the pool's: Redis was not even asked
+        if str(error) not in POOL_IS_FULL:  # or Redis was not even asked
             self.seconds = min(seconds, MAX_PAUSE)
             if not isinstance(error, TimeoutError) and seconds < SOCKET_TIMEOUT:
                 self.timeouts = 0
@@ -86,23 +86,23 @@ class Sender:
     Every method raises `StoreUnavailable`. A key that does not hold what the command works on reads as missing.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        origin: Sender | None = None,
-        budget: float = math.inf,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.client = client
+    def __init__(self, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self.client, self.clock, self.breaker = client, clock, CircuitBreaker(clock)
+        self._origin = self  # the process's, which knows the server
+        self._clustered = isinstance(client, RedisCluster)
+        self._begin(math.inf)
+
+    def within(self, seconds: float) -> Sender:
+        """Return this sender for one request, whose commands together wait no longer than that for Redis."""
+        sender = object.__new__(Sender)
+        vars(sender).update(vars(self))
+        sender._begin(seconds)
+        return sender
+
+    def _begin(self, budget: float) -> None:
         self.budget = self._full = budget  # seconds that all commands together may still wait
         self._least = min(SOCKET_TIMEOUT, budget / 2)  # with less of it, nothing is sent
         self._cause = ""  # the last failure, in words
-        self._origin = origin or self  # the process's, which knows the server
-        if origin is None:
-            self.clock, self.breaker = clock, CircuitBreaker(clock)
-            self._clustered = isinstance(client, RedisCluster)
-        else:
-            self.clock, self.breaker = origin.clock, origin.breaker
         self._refilled = budget, self.clock()  # the budget, and when that was
 
     @property
@@ -174,8 +174,8 @@ class Sender:
         return is_enough
 
     def _not_sent(self, name: str) -> StoreUnavailable:
-        mine = self.budget <= self._least
-        whom, why = ("this request", self._cause or "it is slow") if mine else ("others", self.breaker.cause)
+        is_spent = self.budget <= self._least
+        whom, why = ("this request", self._cause or "it is slow") if is_spent else ("others", self.breaker.cause)
         return StoreUnavailable(f"{name} was not sent: Redis keeps {whom} waiting ({why})")
 
     def _note(self, error: Exception, seconds: float) -> bool:

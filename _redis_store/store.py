@@ -70,7 +70,7 @@ class RedisStore:
 
     def within(self, seconds: float) -> RedisStore:
         """Return this store for one request, whose commands together wait no longer than that for Redis."""
-        return self._copy(sender=Sender(self.client, self.sender, seconds))
+        return self._copy(sender=self.sender.within(seconds))
 
     def namespace(self, name: str) -> RedisStore:
         """Return a store for something else, with keys that begin with ``name:prefix``; with the same time budget."""

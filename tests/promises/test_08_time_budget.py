@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
+from flask import Flask, session
+from redis.connection import BlockingConnectionPool
 from redis.exceptions import (
     ConnectionError,
     MovedError,
@@ -20,12 +23,15 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,
 )
+from support.apps import SECRET_KEY, route
 from support.project import ROOT
 from support.servers import RedisServer
 
 from _redis_store.connection import SOCKET_TIMEOUT
+from _redis_store.failure import POOL_IS_FULL
+from _redis_store.pool import Pool
 from _redis_store.sender import MAX_TIMEOUTS, PAUSE, CircuitBreaker, Sender
-from redis_store import RedisStore, StoreUnavailable, connect
+from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 
 
 def fails_in(store: RedisStore) -> float:
@@ -141,7 +147,7 @@ def test_a_silent_name_server_is_waited_for_now_and_then(
     for _ in range(600):
         start = time_passes()
         with pytest.raises(StoreUnavailable) as caught:
-            Sender(sender.client, sender, budget=1).run("GET", "sid", again=True)
+            sender.within(1).run("GET", "sid", again=True)
         waits.append(time_passes() - start)
         messages.append(str(caught.value))
         time_passes.seconds += 0.1
@@ -196,7 +202,7 @@ def test_the_cause_is_named_when_a_request_may_not_wait_any_longer(frozen: Redis
 def test_the_budget_of_a_request_refills_slowly(server: RedisServer, time_passes: Clock) -> None:
     """A tenth of the time in which it does not wait, once that is enough for several commands."""
     sender = Sender(server.connect(), clock=time_passes)
-    stream = Sender(sender.client, sender, budget=1)
+    stream = sender.within(1)
     stream.budget = 0
     for seconds, budget in ((3, 0), (2.9, 0), (0.2, 0.51), (0, 0.51)):
         time_passes.seconds += seconds
@@ -215,7 +221,7 @@ def test_the_budget_of_a_request_refills_slowly(server: RedisServer, time_passes
 def test_a_stream_that_always_waits_is_answered_again_and_again(server: RedisServer, time_passes: Clock) -> None:
     """What it asks for takes two commands, and more of the time than goes back into its budget."""
     sender = Sender(server.connect(), clock=time_passes)
-    stream = Sender(sender.client, sender, budget=1)
+    stream = sender.within(1)
     answered = []
     for _ in range(1000):
         time_passes.seconds += 0.1
@@ -253,8 +259,35 @@ def test_only_timeouts_in_a_row_count(answer: Any) -> None:
     assert breaker.lets_pass()
     for _ in range(MAX_TIMEOUTS):
         breaker.fail(TimeoutError())
-        breaker.fail(ConnectionError("No connection available."))  # of the pool: Redis was not asked
+        for text in ("No connection available.", "Too many connections"):  # of the pools: Redis was not asked
+            breaker.fail(ConnectionError(text))
     assert not breaker.lets_pass()
+
+
+def test_the_pools_words_are_those_that_the_breaker_knows(server: RedisServer) -> None:
+    """Of our pool and of both of redis-py's, when all of their connections are in use."""
+    kind: dict[str, Any] = {"connection_class": redis.UnixDomainSocketConnection, "path": str(server.socket)}
+    kind["max_connections"] = 1
+    for pool in (Pool(**kind, timeout=0), BlockingConnectionPool(**kind, timeout=0), redis.ConnectionPool(**kind)):
+        held = pool.get_connection()
+        with pytest.raises(ConnectionError) as caught:
+            pool.get_connection()
+        assert str(caught.value) in POOL_IS_FULL
+        pool.release(held)
+        pool.disconnect()
+
+
+def test_a_store_with_a_time_budget_can_be_an_apps_store(client: Any) -> None:
+    """And have stores for requests, and for other things, made of it."""
+    store = RedisStore(client).within(5)
+    app = Flask("app")
+    app.secret_key = SECRET_KEY
+    app.session_interface = interface = RedisSessionInterface(store)
+    route(app, "/login", lambda: session.update(user_id="ada"))
+    route(app, "/other", lambda: str(interface.namespace("X").within(1).add("sid", {})))
+    browser = app.test_client()
+    assert browser.get("/login").status_code == 200
+    assert browser.get("/other").text == "True"
 
 
 def test_a_pipeline_tells_of_errors_and_of_wrong_types(store: RedisStore, client: Any) -> None:
