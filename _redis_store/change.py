@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from _redis_store.failure import raise_interruption
 from _redis_store.record import MAX_DEPTH, Session, dump_record, load_record
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
@@ -40,9 +42,11 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _dump(value: Any) -> bytes:
+    outer = sys.exception()
     try:
         return dump_record({"": value})
-    except TypeError:  # it could not have been stored
+    except TypeError as error:  # it could not have been stored
+        raise_interruption(error, outer)
         return b""
 
 

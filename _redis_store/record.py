@@ -59,13 +59,14 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
 
 def _dump_plain(session: Mapping[str, Any]) -> bytes:
     """Return the record of a session that has JSON's own types alone, and looks like no tag; of others, nothing."""
+    outer = sys.exception()
     try:
         record = b"" if are_registered() else _encode(session)
         if record and not _holds(record, TAG) and _load(record) == session:
             marshal.dumps(session)  # type: ignore[arg-type]  # ValueError: it has a subclass; nothing tells so fast
             return record
-    except _REFUSALS:
-        pass  # the slow way says what is wrong, if anything is
+    except _REFUSALS as error:  # the slow way says what is wrong, if anything is
+        raise_interruption(error, outer)
     return b""
 
 
@@ -74,9 +75,11 @@ def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
 
     It is quick, and may be False for a record with tags, or in koa's spelling, that says the same.
     """
+    outer = sys.exception()
     try:
         return _encode(session) == record
-    except _REFUSALS:
+    except _REFUSALS as error:
+        raise_interruption(error, outer)
         return False
 
 
@@ -85,11 +88,12 @@ def _dump_named(key: Any, value: Any) -> bytes:
     try:
         return _dump_member(key, value)
     except _Refused:
-        reason = find(key, value, _why_not) or "it would come back under another key (which has to be a string)"
+        reason = find(key, value, _refusal_of) or "it would come back under another key (which has to be a string)"
     raise TypeError(f"session[{key!r}], of type {type(value).__name__}, does not survive JSON: {reason}")
 
 
 def _dump_member(key: Any, value: Any) -> bytes:
+    outer = sys.exception()
     try:
         member = {key: tag(value)}
         record = _dump(member)
@@ -100,6 +104,7 @@ def _dump_member(key: Any, value: Any) -> bytes:
     except RecursionError:
         reason = "nested too deep"
     except _REFUSALS as error:
+        raise_interruption(error, outer)
         reason = str(error) or type(error).__name__
     raise _Refused(reason)
 
@@ -108,7 +113,7 @@ class _Refused(Exception):
     """Why a value does not come back from JSON."""
 
 
-def _why_not(value: Any) -> str:
+def _refusal_of(value: Any) -> str:
     """Return why the session cannot keep `value` under some key; nothing, if it can."""
     try:
         _dump_member("", value)
@@ -118,9 +123,11 @@ def _why_not(value: Any) -> str:
 
 
 def _dump(value: Any) -> bytes:
+    outer = sys.exception()
     try:
         return _encode(value)
-    except (TypeError, UnicodeEncodeError):  # a subclass of str; half a surrogate pair
+    except (TypeError, UnicodeEncodeError) as error:  # a subclass of str; half a surrogate pair
+        raise_interruption(error, outer)
         return encode_slowly(value).encode()
 
 

@@ -109,8 +109,9 @@ class Search:
 
 
 def _ask(command: Callable[[], Any]) -> Any:
+    outer = sys.exception()
     try:
         return command()
     except FAILURES as error:
-        raise_interruption(error)
+        raise_interruption(error, outer)
         raise StoreUnavailable(f"SCAN or DBSIZE failed with {describe(error)}") from None

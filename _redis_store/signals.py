@@ -17,6 +17,7 @@ the log.
 from __future__ import annotations
 
 import logging
+import sys
 
 from blinker import NamedSignal, Namespace
 from flask.globals import app_ctx
@@ -96,10 +97,10 @@ def tell(signal: NamedSignal, reason: str, number: int = 1) -> None:
     """Tell the listeners of a signal, if it has any."""
     if not signal.receivers or not number:
         return
-    app = app_ctx.app if app_ctx else None
+    app, outer = app_ctx.app if app_ctx else None, sys.exception()
     for listener in signal.receivers_for(app):
         try:
             listener(app, reason=reason, number=number)
         except Exception as error:  # it must not decide what becomes of the session
-            raise_interruption(error)
+            raise_interruption(error, outer)
             log.exception("a listener of %s failed", signal.name)

@@ -19,8 +19,9 @@ from redis.retry import Retry
 from support.apps import SECRET_KEY, route
 from support.servers import RedisServer
 
-from _redis_store.record import dump_record, load_record
-from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
+from _redis_store.change import changed_keys
+from _redis_store.record import dump_record, is_record_of, load_record
+from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, merge
 
 
 class JobTimeoutException(Exception):
@@ -51,6 +52,30 @@ KINDS: dict[str, Callable[[Exception], Any]] = {
 ERRORS = [JobTimeoutException, Exception, RuntimeError, TimeoutError, OSError, ValueError, AttributeError]
 
 
+LARGE = {"n": [*range(1_000_000)]}
+
+#: What works on a large session, and takes long after a time limit has gone off.
+WRITES: dict[str, Callable[[], object]] = {
+    "a record": lambda: dump_record(LARGE),
+    "with a tag": lambda: dump_record({**LARGE, "t": (1,)}),
+    "what JSON cannot keep": lambda: dump_record({"n": [*LARGE["n"], {1}]}),
+    "a comparison": lambda: is_record_of(LARGE, b""),
+    "a merge": lambda: merge({"n": [1]}, LARGE, {}),
+    "changed keys": lambda: changed_keys({"n": [1]}, LARGE),
+}
+
+
+def in_the_middle_of(error: type[Exception], work: Callable[[], object]) -> None:
+    """Let a time limit go off while that is done, and expect it."""
+
+    def begin() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)  # long before it is done
+        work()
+
+    with pytest.raises(error, match="the limit"), limit(KINDS["function"](error("the limit")), None):
+        begin()
+
+
 @pytest.fixture
 def frozen(make_server: Any) -> RedisServer:
     server: RedisServer = make_server()
@@ -69,6 +94,7 @@ def limit(handler: Any, server: RedisServer | None) -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         over.set()
         if server:
             ringing.join()
@@ -149,12 +175,15 @@ def test_a_time_limit_passes_through_the_reading_of_a_record(
     error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Or somebody who is signed in would look like a stranger, and the job would never end."""
-    record = dump_record({"n": [*range(300_000)]})
-
-    def read() -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.0005)  # long before the record is decoded
-        load_record(record)
-
-    with pytest.raises(error, match="the limit"), limit(KINDS["function"](error("the limit")), None):
-        read()
+    record = dump_record(LARGE)
+    in_the_middle_of(error, lambda: load_record(record))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("error", [JobTimeoutException, TypeError, ValueError])
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_time_limit_passes_through_the_writing_of_a_record(
+    error: type[Exception], write: Callable[[], object]
+) -> None:
+    """Also if it is of a kind that says elsewhere that JSON cannot keep a value."""
+    in_the_middle_of(error, write)
