@@ -69,6 +69,27 @@ def _flags(text: str) -> list[Any] | None:
     return [ssl.VerifyFlags[name] for name in names]
 
 
+def _one_of(*words: str) -> Callable[[str], Any]:
+    return lambda text: text if text in words else None
+
+
+def _tls_version(text: str) -> ssl.TLSVersion | None:
+    return ssl.TLSVersion(int(text)) if text in ("771", "772") else None
+
+
+def _word(text: str) -> str | None:
+    return text if text.isprintable() and text.split() == [text] else None
+
+
+def _encoding(text: str) -> str | None:
+    return text if "+OK".encode(text) == b"+OK" else None
+
+
+def _error_handler(text: str) -> str:
+    codecs.lookup_error(text)
+    return text
+
+
 def _ciphers(text: str) -> str:
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(text)
     return text
@@ -88,27 +109,18 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "db": ("a whole number, 0 or more", _number(int, 0)),
     "port": ("1 to 65535", _number(int, 1, 65535)),
     "protocol": ("2 or 3", _number(int, 2, 3)),
-    "client_name": (
-        "text without spaces",
-        lambda text: text if text.isprintable() and text.split() == [text] else None,
-    ),
-    "encoding": ("an encoding that keeps ASCII", lambda text: text if "+OK".encode(text) == b"+OK" else None),
-    "encoding_errors": (
-        "a way of Python's to treat errors",
-        lambda text: codecs.lookup_error(text) is not None and text,
-    ),
+    "client_name": ("text without spaces", _word),
+    "encoding": ("an encoding that keeps ASCII", _encoding),
+    "encoding_errors": ("a way of Python's to treat errors", _error_handler),
     **dict.fromkeys(("host", "path", "username", "password", "lib_name", "lib_version"), TEXT),
     **dict.fromkeys(("sentinel_username", "sentinel_password"), TEXT),
     **dict.fromkeys(("decode_responses", "legacy_responses", "retry_on_timeout", "socket_keepalive"), FLAG),
-    "ssl_cert_reqs": (
-        "required or optional or none",
-        lambda text: text if text in ("required", "optional", "none") else None,
-    ),
+    "ssl_cert_reqs": ("required or optional or none", _one_of("required", "optional", "none")),
     "ssl_check_hostname": FLAG,
     **dict.fromkeys(
         ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password"), TEXT
     ),
-    "ssl_min_version": ("771 (TLS 1.2) or 772 (TLS 1.3)", lambda text: ssl.TLSVersion(int(text))),
+    "ssl_min_version": ("771 (TLS 1.2) or 772 (TLS 1.3)", _tls_version),
     "ssl_ciphers": ("OpenSSL's names of ciphers", _ciphers),
     "ssl_include_verify_flags": ("names of ssl.VerifyFlags", _flags),
     "ssl_exclude_verify_flags": ("names of ssl.VerifyFlags", _flags),

@@ -179,7 +179,7 @@ WRONG_FOR_TCP = {"socket_keepalive": ["", "60"], "port": ["", "0", "65536", "-1"
 WRONG_FOR_TLS = {
     "ssl_cert_reqs": ["", "CERT_NONE", "CERT_REQUIRED", "ssl.CERT_NONE", "None", "REQUIRED", "true", "0"],
     "ssl_check_hostname": ["", "maybe", "hostname"],
-    "ssl_min_version": ["", "TLSv1_2", "1.2", "2", "773"],
+    "ssl_min_version": ["", "TLSv1_2", "1.2", "2", "769", "-2", "773"],
     "ssl_ciphers": ["", "none-such"],
     "ssl_include_verify_flags": ["", "STRICT", "VERIFY_X509_STRICT,", "__class__"],
     "ssl_exclude_verify_flags": ["", "5"],
