@@ -159,8 +159,8 @@ def choose(settings: Settings, cookies: Sequence[Cookie]) -> Cookie | None:
     good = [cookie for cookie in cookies if _is_good(settings, cookie, now)]
     if len(good) < 2:
         return good[0] if good else None
-    if len({cookie.sid for cookie in good}) > 1:
-        log.warning("a visitor has cookies of %d sessions; none counts", len(good))
+    if len(sids := {cookie.sid for cookie in good}) > 1:
+        log.warning("a visitor has cookies of %d sessions; none counts", len(sids))
         return None
     return max(good, key=lambda cookie: cookie.signed_at)
 
