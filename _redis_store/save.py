@@ -8,7 +8,7 @@ from flask import request
 
 from _redis_store import signals
 from _redis_store.change import is_empty
-from _redis_store.cookie import max_age_of
+from _redis_store.cookie import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
 from _redis_store.record import dump_record, is_plain, is_record_of, load_record
 from _redis_store.sender import StoreUnavailable
@@ -28,7 +28,7 @@ def save(session: RedisSession, status: int) -> str | None:
     the session holds what JSON cannot keep, or too much of it; nothing was written.
     """
     if not session.loaded:
-        if not session.is_due():
+        if not session.may_be_due():
             return None
         session.read()
         session.hidden = session.failure is not None
@@ -62,14 +62,17 @@ def _is_missed(session: RedisSession, status: int) -> bool:
 def _save(session: RedisSession) -> str | None:
     """Return what `save` does, for a session that could be read."""
     mine = dict(session)
-    if is_empty(mine) and (session.cleared or not session.record):
-        return _end(session) if session.cleared else None
+    if is_empty(mine):
+        if session.cleared:
+            return _end(session)
+        if not session.record:
+            return None
     same = not session.modified and is_record_of(mine, session.record)
     record = session.record if same else dump_record(mine)
     if session.regenerated or not session.record or _is_change(session, record):
         return Write(session, mine).run(b"{}" if is_empty(mine) else record)
     # One that ends with the browser, too, when a key was set: Flask then sends its cookie.
-    if session.touched or ((session.permanent or session.modified) and session.is_due()):
+    if session.touched or ((session.permanent or session.modified) and is_due(session.settings, session.signed_at)):
         return _refresh(session)
     return None
 

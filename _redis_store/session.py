@@ -92,13 +92,8 @@ class RedisSession(SecureCookieSession):
             self._store = self.origin.within(self.settings.max_wait)
         return self._store
 
-    def is_due(self) -> bool:
-        """Return whether it is time for a refresh.
-
-        Before the session is loaded: going by what a cookie says, unchecked.
-        """
-        if self.loaded:
-            return bool(self.record) and is_due(self.settings, self.signed_at)
+    def may_be_due(self) -> bool:
+        """Return whether a cookie, not checked yet, says that it is time for a refresh."""
         if "HTTP_COOKIE" not in self.environ or SKIP_REFRESH in self.environ:
             return False
         return any(cookie.permanent and is_due(self.settings, cookie.signed_at) for cookie in self._read_cookies())

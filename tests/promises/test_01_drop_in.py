@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import gc
 import operator
 import uuid
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -388,22 +386,3 @@ def test_flasks_own_meaning_sends_a_cookie_for_an_equal_value(app: Flask, after:
     assert set_cookie(browser.get("/"))
     assert bool(set_cookie(browser.get("/"))) == sent
     assert set_cookie(browser.get("/read")) is None
-
-
-def test_a_session_is_freed_with_its_request(app: Flask) -> None:
-    """At once: a large one that waited for the garbage collector would cost it more time than reading does."""
-    seen: list[weakref.ref[Any]] = []
-
-    def write() -> None:
-        session["n"] = session.get("n", 0) + 1
-        seen.append(weakref.ref(flask.globals.request_ctx.session))
-
-    route(app, "/", write)
-    browser = app.test_client()
-    gc.disable()
-    try:
-        browser.get("/")
-        browser.get("/")
-        assert [reference() for reference in seen] == [None, None]
-    finally:
-        gc.enable()

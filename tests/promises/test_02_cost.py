@@ -5,6 +5,8 @@ And the round trips that they take, from a proxy between the client and the serv
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask, session
+from flask.globals import request_ctx
 from support.apps import SECRET_KEY, interface_of, route, set_cookie, sign
 from support.clock import Clock
 from support.clustered import take_for_cluster
@@ -264,3 +267,22 @@ def test_a_raw_sid_costs_a_get_for_the_refresh(app: Flask, meter: Meter, cookie:
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     assert meter.cost(app, "/no", sid) == (NOTHING, 0, None)
     assert meter.cost(app, "/read", sid) == (GET, 1, None)
+
+
+def test_a_session_is_freed_with_its_request(app: Flask) -> None:
+    """At once: a large one that waited for the garbage collector would cost it more time than reading does."""
+    seen: list[weakref.ref[Any]] = []
+
+    def write() -> None:
+        session["n"] = session.get("n", 0) + 1
+        seen.append(weakref.ref(request_ctx.session))
+
+    route(app, "/", write)
+    browser = app.test_client()
+    gc.disable()
+    try:
+        browser.get("/")
+        browser.get("/")
+        assert [reference() for reference in seen] == [None, None]
+    finally:
+        gc.enable()
