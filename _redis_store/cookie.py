@@ -53,18 +53,16 @@ def began_at(sid: str) -> int | None:
     return int(match[1], 16) if match else None
 
 
+def time_left(settings: Settings, sid: str, now: float) -> float:
+    """Return the seconds until SESSION_ABSOLUTE_LIFETIME ends the session; infinite without it, or if koa began it."""
+    if settings.absolute_max_age == math.inf or (began := began_at(sid)) is None:
+        return math.inf
+    return began + settings.absolute_max_age - now
+
+
 def max_age_of(settings: Settings, sid: str, now: float) -> int:
     """Return the seconds for EX and Max-Age: what is left within both limits."""
-    if settings.absolute_max_age == math.inf or (began := began_at(sid)) is None:
-        return settings.max_age
-    return max(1, int(min(settings.max_age, began + settings.absolute_max_age - now)))
-
-
-def is_past_limit(settings: Settings, sid: str, now: float) -> bool:
-    """Return whether the session has lived for SESSION_ABSOLUTE_LIFETIME; one of koa's has no such limit."""
-    if settings.absolute_max_age == math.inf or (began := began_at(sid)) is None:
-        return False
-    return now > began + settings.absolute_max_age
+    return max(1, int(min(settings.max_age, time_left(settings, sid, now))))
 
 
 class Cookie(NamedTuple):
@@ -167,7 +165,7 @@ def choose(settings: Settings, cookies: Sequence[Cookie]) -> Cookie | None:
 
 def _is_good(settings: Settings, cookie: Cookie, now: float) -> bool:
     """Return whether the cookie is of its time, and signed."""
-    if is_past_limit(settings, cookie.sid, now):
+    if time_left(settings, cookie.sid, now) < 0:
         return False
     if settings.keys is None:
         return True

@@ -10,13 +10,14 @@ from typing import Any
 
 from _redis_store import signals
 from _redis_store.change import owners_of
-from _redis_store.cookie import began_at, is_past_limit
+from _redis_store.cookie import began_at, time_left
 from _redis_store.owners import GRACE, OwnerIndex, names
 from _redis_store.record import load_record
 from _redis_store.settings import Settings
 from _redis_store.store import RedisStore
 from _redis_store.trail import batches, end_all
 
+ROUNDING = 2  # seconds: EX and TTL are whole numbers, and clocks are not
 MAX_LISTED = 5000  # sessions of one owner that are listed: those that live longest
 
 
@@ -56,23 +57,21 @@ def describe(
 ) -> SessionInfo | None:
     """Return what `read_all` found of a session. None: it has ended. `score`: its own, in an index."""
     now, began = settings.clock(), began_at(sid)
-    limit = settings.absolute_max_age
-    if ttl == -2 or is_past_limit(settings, sid, now):
+    if ttl == -2 or (left := time_left(settings, sid, now)) < 0:
         return None
-    session = load_record(record)
-    refreshed = None
-    if ttl >= 0 and (began is None or ttl < began + limit - now - 2):  # the idle limit set EX
+    session, refreshed = load_record(record), None
+    if 0 <= ttl < left - ROUNDING:  # the idle limit set EX
         refreshed = now - max(0, settings.max_age - ttl)
     elif ttl >= 0 and score:  # the absolute limit did; but the index tells
         refreshed = score - settings.listed_for
     return SessionInfo(
-        sid,
-        sorted(names(owners_of(session or {}, settings.owner_keys).values())),
-        None if began is None else datetime.fromtimestamp(began, UTC),
-        None if refreshed is None else datetime.fromtimestamp(refreshed, UTC),
-        ttl,
-        len(record or b""),
-        session,
+        sid=sid,
+        owners=sorted(names(owners_of(session or {}, settings.owner_keys).values())),
+        created=None if began is None else datetime.fromtimestamp(began, UTC),
+        refreshed=None if refreshed is None else datetime.fromtimestamp(refreshed, UTC),
+        ttl=ttl,
+        size=len(record or b""),
+        session=session,
     )
 
 
