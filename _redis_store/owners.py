@@ -6,7 +6,7 @@ Whether a session lives, its record alone tells.
 
 A sid is added before its record is written, and removed after the record is gone: a crash in between leaves a name
 without a session, never a session without a name. Where a login and a revoke meet: the one adds the sid, writes the
-record, and looks whether the sid is still there. The other one marks the sid, deletes the record, and removes the
+record, and checks whether the sid is still there. The other one marks the sid, deletes the record, and removes the
 sid. The later of them sees what the other one did. No step needs two keys, so a Redis Cluster will do.
 """
 
@@ -92,7 +92,7 @@ class OwnerIndex:
         values = (round(now + max_age, 3), sid, round(now, 3), most or 2**53, "NX" if new else "CH")
         return [("EVAL", _ADD, 1, self.key(owner), *values) for owner in owners]
 
-    def looking(self, owners: Iterable[str], sid: str) -> list[Command]:
+    def checking(self, owners: Iterable[str], sid: str) -> list[Command]:
         """Return the commands that tell `is_listed` whether a session is still there."""
         return [("ZSCORE", self.key(owner), sid) for owner in owners]
 
@@ -113,7 +113,7 @@ class OwnerIndex:
 
     def lists(self, owners: Iterable[str], sid: str) -> bool:
         """Return whether nobody revoked the session since it was added."""
-        return self.is_listed(self._store.sender.run_all(self.looking(owners, sid), again=True))
+        return self.is_listed(self._store.sender.run_all(self.checking(owners, sid), again=True))
 
     def remove(self, owners: Iterable[str], *sids: str) -> None:
         """Remove sessions that have ended.

@@ -71,7 +71,7 @@ merged = _namespace.signal(
     write: it changed the session
     login: somebody signed in
     logout: somebody signed out, and something else is left in the session
-    move: it gave the session a new sid
+    regenerate: it gave the session a new sid
     """,
 )
 unreadable = _namespace.signal(

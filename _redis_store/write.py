@@ -3,7 +3,7 @@
 Where two requests meet: each reads the record, and writes only over what it read. Who comes second reads again, and
 `Change` says what is to be stored now; or that the session has ended, and stays ended.
 
-A session that gets a new sid and has an owner is *listed*, *written* and *looked up*, in this order: see owners.py.
+A session that gets a new sid and has an owner is *listed*, *written* and *checked*, in this order: see owners.py.
 With one server the three go out in one round trip.
 """
 
@@ -53,10 +53,8 @@ class Write:
         for number in range(MAX_TRIES):
             self._check_size(record)
             if self._put(seen, content, record):
-                if number and seen:
-                    signals.tell(signals.merged, self.change.kind)
-                self._tell(seen, content)
-                return self._settle(content, record)
+                self._tell(seen, content, merged=number > 0)
+                return self._finish(content, record)
             pause()
             seen = self.store.read(self.sid) or b""
             theirs = load_record(seen or None)
@@ -70,43 +68,43 @@ class Write:
         raise lost_all_rounds()
 
     def _check_size(self, record: bytes) -> None:
-        limit, before = self.settings.max_bytes, self.session.record
-        if len(record) > limit and (
-            not before or len(record) > len(dump_record(self.change.base))
-        ):  # it may always shrink
-            raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
+        limit = self.settings.max_bytes
+        if len(record) <= limit or (self.change.record and len(record) <= len(dump_record(self.change.base))):
+            return  # it may always shrink
+        raise ValueError(f"the session takes {len(record)} bytes; SESSION_MAX_BYTES allows {limit}")
 
     def _put(self, seen: bytes, content: Session, record: bytes) -> bool:
-        """Return whether `record` took the place of `seen`; if it has an owner: listed, written, and looked up."""
+        """Return whether `record` took the place of `seen`; if it has an owner: listed, written and checked."""
         owners, sender = names(owners_of(content, self.settings.owner_keys).values()), self.store.sender
         self.session.max_age = max_age_of(self.settings, self.to, self.now)
         is_new, clustered = self.to != self.sid, sender.clustered
-        listing = []
-        if is_new or self._lists_again():
+        adding = []
+        if is_new or self._refreshes_index():
             limits = self.settings.listed_for, self.settings.max_per_owner
-            listing = self.index.adding(owners, self.to, self.now, *limits, new=is_new)
-        looking = self.index.looking(owners, self.to) if is_new else []
+            adding = self.index.adding(owners, self.to, self.now, *limits, new=is_new)
+        checking = self.index.checking(owners, self.to) if is_new else []
         writing = self._writing(seen, record)
         try:
-            knows = bool(seen) and is_new and not clustered  # a script that knows its own record again
-            answers = sender.run_all([*listing, *writing, *looking], again=knows)
+            again = bool(seen) and is_new and not clustered  # that script recognizes its own record
+            answers = sender.run_all([*adding, *writing, *checking], again=again)
         except CrossSlot:  # a Cluster behind one address: from the next round on, one command after the other
             if clustered:
                 raise
             return False
         except StoreUnavailable:
-            if listing and is_new:
+            if adding and is_new:
                 self._undo()
             raise
-        written = answers[len(listing) + len(writing) - 1] or not seen  # a client may repeat SET NX by itself
-        if is_new and seen and clustered and not written:
-            self._undo()
-        if written and looking and not self.index.is_listed(answers[-len(looking) :]):
+        if seen and not answers[len(adding) + len(writing) - 1]:  # SET NX: a client may repeat it by itself
+            if is_new and clustered:
+                self._undo()
+            return False
+        if checking and not self.index.is_listed(answers[-len(checking) :]):
             self._undo()
             raise StoreUnavailable("a session was revoked while it began, or its owner's index was lost")
-        if written and is_new:
+        if is_new:
             self._trim(dict(zip(owners, answers, strict=False)))
-        return bool(written)
+        return True
 
     def _writing(self, seen: bytes, record: bytes) -> list[Command]:
         max_age = self.session.max_age
@@ -118,7 +116,7 @@ class Write:
         trail = self.change.kind == "move"
         return self.store.moving(self.sid, self.to, seen, record, max_age, trail=trail, indexes=indexes)
 
-    def _lists_again(self) -> bool:
+    def _refreshes_index(self) -> bool:
         """Return whether a write in place is the first of this SESSION_REFRESH_AFTER, and so tells the index."""
         span = max(1, self.settings.refresh_after)
         return self.session.signed_at // span != int(self.now) // span
@@ -143,18 +141,20 @@ class Write:
             except StoreUnavailable as error:
                 log.warning("%s", error)
 
-    def _tell(self, seen: bytes, content: Session) -> None:
+    def _tell(self, seen: bytes, content: Session, *, merged: bool) -> None:
         """Tell what became of the session."""
-        kind = self.change.kind
+        kind = "regenerate" if self.change.kind == "move" else self.change.kind
+        if merged and seen:
+            signals.tell(signals.merged, kind)
         if not content:
             signals.tell(signals.ended, "logout")
         elif not seen:
             signals.tell(signals.created, "login" if self.change.after else "write")
         elif kind != "write":
-            signals.tell(signals.moved, "regenerate" if kind == "move" else kind)
+            signals.tell(signals.moved, kind)
 
-    def _settle(self, content: Session, record: bytes) -> str:
-        """Let the session be what is stored now: it may be saved again."""
+    def _finish(self, content: Session, record: bytes) -> str:
+        """Make the session what is stored now, so that it can be saved again."""
         session = self.session
         gone = self.to != self.sid or not content
         if gone and self.store.sender.clustered:
