@@ -19,7 +19,7 @@ Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its 
 *owner* whoever is signed in. Every time span is in **seconds** (koa-session2 counts milliseconds).
 
 This file is about HTTP only. Read on in `_redis_store/`: session.py (what ``flask.session`` is), save.py (what
-becomes of it), change.py (who wins), store.py (the verbs), owners.py (sign out everywhere).
+becomes of it), write.py (its way into Redis), change.py (who wins), store.py (the verbs), owners.py (all of a user's).
 """
 
 from __future__ import annotations

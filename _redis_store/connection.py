@@ -69,7 +69,7 @@ def check_client(client: Any) -> None:
     if isinstance(client, RedisCluster):  # one of `connect` would connect, if it were asked what it has
         return
     try:
-        why = _why_not(client)
+        why = _fault_of(client)
     except RuntimeError:  # a proxy for a client that each request makes: it cannot be asked yet
         return
     if why is not None:
@@ -81,7 +81,7 @@ def check_client(client: Any) -> None:
         )
 
 
-def _why_not(client: Any) -> str | None:
+def _fault_of(client: Any) -> str | None:
     """Return why it is no client. None: it is one."""
     send = getattr(client, "execute_command", None)
     if isinstance(client, type):

@@ -27,7 +27,7 @@ from _redis_store.failure import NO_CONNECTION
 from _redis_store.parser import Parser
 from _redis_store.watch import NO_SOCKET, check_health, make_ready
 
-PATIENCE = 0.05  # seconds; then a waiting call looks for itself: nobody tells it when Python frees a connection
+PATIENCE = 0.05  # seconds; then a waiting call tries again: nobody tells it when Python frees a connection
 ANSWERED = (ResponseError, WatchError)  # after these, redis-py has read all the answers of a pipeline or a transaction
 
 

@@ -58,7 +58,7 @@ def dump_record(session: Mapping[str, Any]) -> bytes:
 
 
 def _dump_plain(session: Mapping[str, Any]) -> bytes:
-    """Return the record of a session that has JSON's own types alone, and looks like no tag; of others, nothing."""
+    """Return the record of a session that has JSON's own types alone, and nothing like a tag; of others, nothing."""
     outer = sys.exception()
     try:
         record = b"" if are_registered() else _encode(session)

@@ -1,9 +1,9 @@
 """One client for several Redis servers: the master that sentinels name, or a Cluster. `connect` makes them.
 
 Both are redis-py's own, on the `Pool` of this package, with three defects mended (seen in 6.4 to 8.1): its list of
-sentinels loses one when two threads look for the master at a time; each thread that loses a server of a Cluster looks
-for all the others, one thread after the other; and a Cluster's client connects when it is made, so that an app could
-not start without it.
+sentinels loses one when two threads search for the master at a time; each thread that loses a server of a Cluster
+searches for all the others, one thread after the other; and a Cluster's client connects when it is made, so that an
+app could not start without it.
 
 The URLs::
 
@@ -124,7 +124,7 @@ class Cluster:
 
 
 class ClusterClient(RedisCluster):
-    """A RedisCluster in which one thread looks where the keys of a lost server are now, and asks one other server.
+    """A RedisCluster in which one thread asks where the keys of a lost server are now, and asks one other server.
 
     In redis-py all threads do that, one after the other, and each asks all servers.
     """

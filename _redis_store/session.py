@@ -34,17 +34,17 @@ class RedisSession(SecureCookieSession):
     """
 
     sid = ""  #: empty: the visitor has no session
-    loaded = False  #: whether the request used its session
+    loaded = False  #: whether reading the record was tried
     record = b""  #: what was in Redis; empty: nothing, or nothing usable
     signed_at = 0  #: when the cookie was signed (Unix time); 0: it is not
     failure: StoreUnavailable | None = None  #: why it could not be read
-    hidden = False  #: whether the session then looked empty to somebody, instead of raising
+    hidden = False  #: whether the session then was empty for somebody, instead of raising
     regenerated = False  #: whether it gets a new sid at the end of the request
     cleared = False  #: whether `clear` was called: nothing in it comes from the record
     touched = False  #: whether `modified` was set by hand
     max_age = 0  #: seconds, when cookie and TTL are set
     saved = False  #: whether the response is decided
-    dropped = False  #: whether its changes could not be stored, and somebody was told
+    dropped = False  #: whether its changes were refused, and somebody was told
     by_hand = False  #: whether somebody else than Flask opened it: no response is made with it
 
     _store: RedisStore | None = None
@@ -54,9 +54,10 @@ class RedisSession(SecureCookieSession):
     def __init__(self, settings: Settings, environ: dict[str, Any], name: str, origin: RedisStore) -> None:
         # Not super().__init__(), which would only set on_update again.
         self.settings = settings
-        self.environ, self._name = environ, name  # where the cookies are, which are looked at when they are needed
+        self.environ, self._name = environ, name  # where the cookies are, to be read when they are needed
         self.origin = origin  #: the process's store
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
+        self.before: dict[str, Any] = {}  #: who was signed in, by key
         self._lock = threading.RLock()
 
     @staticmethod
@@ -108,7 +109,7 @@ class RedisSession(SecureCookieSession):
     def load(self) -> None:
         """Read the record, if nobody did. SessionUnavailable, once: Redis is away.
 
-        From then on, and wherever Flask is answering another error already, the session just looks empty: an error
+        From then on, and wherever Flask is answering another error already, the session is just empty: an error
         page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
         Afterwards it is raised each time, and a page that is being streamed breaks off; but in no teardown function,
         which Flask calls whatever the page is about.
@@ -148,7 +149,6 @@ class RedisSession(SecureCookieSession):
             log.warning("a session was changed after its response was sent, and that is lost: %.1000r", sorted(lost))
 
     def _read(self) -> None:
-        self.before: dict[str, Any] = {}  # who was signed in
         if (given := self.environ.get(GIVEN_SID)) is not None:
             self.sid = given
         elif (cookie := choose(self.settings, self._read_cookies())) is not None:

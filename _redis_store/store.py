@@ -15,7 +15,7 @@ from _redis_store.sender import Command, Sender, StoreUnavailable
 
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
 MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success
-MAX_PAUSE = 0.001  # seconds, between two rounds
+JITTER = 0.001  # seconds, between two rounds
 TRAIL_MAX_AGE = 600  # seconds for which a request under way can still find where its session was moved to
 
 #: A key with a hash tag, in the words of Redis Cluster: what is in its first braces alone chooses the server.
@@ -103,7 +103,7 @@ class RedisStore:
         return record
 
     def ttl(self, sid: str) -> int | None:
-        """Return the seconds that the session has left, at least. None: there is none, or it has no end. TTL."""
+        """Return the seconds that the session has left, rounded. None: there is none, or it has no end. TTL."""
         seconds: int = self.sender.run("TTL", self.key(sid), again=True)
         return seconds if seconds >= 0 else None
 
@@ -185,7 +185,7 @@ class RedisStore:
 
 def pause() -> None:
     """Wait a moment before the next round, so that many writers do not go in step."""
-    time.sleep(random.uniform(0, MAX_PAUSE))  # noqa: S311  # no secret
+    time.sleep(random.uniform(0, JITTER))  # noqa: S311  # no secret
 
 
 def lost_all_rounds() -> StoreUnavailable:
