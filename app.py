@@ -35,6 +35,7 @@ from redis_store import (
     SessionUnavailable,
     StoreUnavailable,
     connect,
+    shorten,
     skip_refresh,
 )
 
@@ -147,12 +148,8 @@ def connect_redis(url: str) -> Any:
     """Return a client for ``REDIS_URL``, not connected yet. ValueError: that is none."""
     try:
         return connect(url)
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(
-            "REDIS_URL (not shown: it may hold a password) is not understood; expected "
-            "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path/to/socket[?db=0], "
-            "redis+sentinel://host[:port],…/service[/db] or redis+cluster://host[:port],…"
-        ) from None  # the client's own message quotes parts of the URL
+    except ValueError as error:
+        raise ValueError(f"REDIS_URL (not shown: it may hold a password) is wrong: {error}") from None
 
 
 def check_keys(app: Flask) -> None:
@@ -222,9 +219,8 @@ def home() -> str:
     if not mine.record:
         return render_template("home.html", user=None, cookie=None)
     interface = cast(RedisSessionInterface, current_app.session_interface)
-    # Only the beginning of the sid, six random digits: with all of it in the page, HttpOnly would be worth nothing.
-    short = f"{mine.sid[:15]}…"
-    name = interface.get_cookie_name(current_app)
+    short = shorten(mine.sid)  # with all of it in the page, HttpOnly would be worth nothing
+    name, ttl = interface.get_cookie_name(current_app), mine.ttl()
     cookie = {"Name": name, "Session id": short}
     if mine.signed_at:
         cookie["Signed"] = f"{datetime.fromtimestamp(mine.signed_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -232,7 +228,7 @@ def home() -> str:
     cookie["HttpOnly"] = "yes" if interface.get_cookie_httponly(current_app) else "no"
     cookie["Secure"] = "yes" if interface.get_cookie_secure(current_app) else "no"
     cookie["SameSite"] = interface.get_cookie_samesite(current_app) or "not set"
-    record = {"Key": interface.store.key(short), "TTL": f"{mine.ttl()} s"}
+    record = {"Key": interface.store.key(short), "TTL": "none" if ttl is None else f"{ttl} s"}
     text = json.dumps(json.loads(mine.record), indent=2)
     return render_template(
         "home.html", user=auth.get_user(), cookie=cookie, record=record, json=text, permanent=mine.permanent

@@ -38,7 +38,7 @@ from flask.sessions import SessionInterface
 from _redis_store import cookie, listing, settings, signals
 from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
-from _redis_store.cookie import new_sid
+from _redis_store.cookie import new_sid, shorten
 from _redis_store.listing import SessionInfo
 from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse, say_when
 from _redis_store.owners import OwnerIndex, name_of
@@ -63,6 +63,7 @@ __all__ = [
     "connect",
     "merge",
     "new_sid",
+    "shorten",
     "signals",
     "skip_refresh",
 ]

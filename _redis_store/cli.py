@@ -27,6 +27,7 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from _redis_store import listing
+from _redis_store.cookie import shorten
 from _redis_store.search import Search
 from _redis_store.sender import StoreUnavailable
 from _redis_store.statistics import Statistics
@@ -39,7 +40,6 @@ from _redis_store.terminal import (
     owners_of,
     page_of,
     safe,
-    shorten,
     to_json,
 )
 

@@ -35,6 +35,9 @@ SALT = "redis-session"  # what the same key signed for another purpose is no ses
 SID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{40}|[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OURS = re.compile(r"([0-9a-f]{8})-[0-9a-f]{40}")
 
+#: As much of a sid as is shown: six random digits, and of ours the time before them.
+_SHORT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{6}|.{0,6}")
+
 #: Nothing that does not look exactly so reaches the signature check, much less Redis.
 _SIGNED = re.compile(rf"(({SID.pattern})\.([pb])\.([A-Za-z0-9_-]{{6,8}}))\.([A-Za-z0-9_-]{{43}})", re.ASCII)
 
@@ -51,6 +54,12 @@ def began_at(sid: str) -> int | None:
     """
     match = _OURS.fullmatch(sid)
     return int(match[1], 16) if match else None
+
+
+def shorten(sid: str) -> str:
+    """Return enough of a sid to tell it from others, and not enough to use it."""
+    match = _SHORT.match(sid)
+    return f"{match[0] if match else ''}…"
 
 
 def time_left(settings: Settings, sid: str, now: float) -> float:

@@ -6,17 +6,14 @@ Names and contents come from visitors. None of them moves a cursor, colours the 
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime
 from typing import Any
 
+from _redis_store.cookie import shorten
 from _redis_store.listing import SessionInfo
 
 OWNER_WIDTH = 30  # characters
 SID_WIDTH = 49  # of ours; koa's are shorter
-
-#: As much of a sid as is shown: six random digits, and of ours the time before them.
-_SHORT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{6}|.{0,6}")
 
 
 def safe(text: str, width: int | None = None) -> str:
@@ -28,12 +25,6 @@ def safe(text: str, width: int | None = None) -> str:
 def to_json(value: object, indent: int | None = None) -> str:
     """Return JSON in printable ASCII."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
-
-
-def shorten(sid: str) -> str:
-    """Return enough of a sid to tell it from others, and not enough to use it."""
-    match = _SHORT.match(sid)
-    return f"{match[0] if match else ''}…"
 
 
 def count(number: int) -> str:

@@ -34,6 +34,13 @@ def test_the_home_page_shows_both_sides(web: FlaskClient, client: Any) -> None:
     assert any(f"<dt>TTL</dt><dd>{ttl} s</dd>" in page for ttl in (left, left + 1))
 
 
+def test_the_home_page_shows_a_record_without_an_end(web: FlaskClient, client: Any) -> None:
+    """As somebody else may have stored it."""
+    sign_in(web)
+    client.persist(key_of(web))
+    assert "<dt>TTL</dt><dd>none</dd>" in web.get("/").text
+
+
 def test_no_page_shows_the_whole_sid(web: FlaskClient) -> None:
     """Otherwise a script in a page could read what HttpOnly hides from it."""
     sign_in(web)

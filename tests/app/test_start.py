@@ -131,6 +131,7 @@ def test_a_wrong_url_stops_the_start(url: str, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match=r"^REDIS_URL .* expected redis://") as refusal:
         create_app(CONFIG)
     assert "hunter2" not in "".join(traceback.format_exception(refusal.value))
+    assert url.endswith("soon") == ("socket_timeout once, as seconds" in str(refusal.value))
 
 
 @pytest.mark.parametrize(
