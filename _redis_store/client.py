@@ -81,9 +81,8 @@ class Client(Redis):
         """Return the commands as Redis wants them: the usual ones in a third of the time that redis-py takes."""
         parts = []
         for command in commands:
-            if (
-                not self._is_utf8 or type(command[0]) is not str or not command[0].isalnum()
-            ):  # "CONFIG GET" is two words
+            name = command[0]
+            if not self._is_utf8 or type(name) is not str or not name.isalnum():  # "CONFIG GET" is two words
                 return self._pack_unusual(commands)
             parts.append(b"*%d\r\n" % len(command))
             for word in command:

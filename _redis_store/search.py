@@ -62,9 +62,9 @@ class Search:
         keys = iter(client.scan_iter(match=pattern, count=1000))
         # Redis tells only how many keys there are of all kinds, so the bar may end early.
         total = _ask(client.dbsize) if progress and sys.stderr.isatty() else 0
-        bar = (
-            click.progressbar(length=total, label="Scanning", file=sys.stderr, update_min_steps=1000) if total else None
-        )
+        bar = None
+        if total:
+            bar = click.progressbar(length=total, label="Scanning", file=sys.stderr, update_min_steps=1000)
         try:
             while (key := _ask(lambda: next(keys, None))) is not None:
                 sid = (key.decode(errors="replace") if isinstance(key, bytes) else str(key)).removeprefix(prefix)

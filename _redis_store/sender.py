@@ -169,9 +169,10 @@ class Sender:
         before, since = self._refilled
         rest = max(0, now - since - (before - self.budget))
         budget = min(self._full, max(0, self.budget) + rest * REFILL)
-        if is_enough := 0 < budget >= 2 * self._least:
-            self.budget, self._refilled = budget, (budget, now)
-        return is_enough
+        if budget <= 0 or budget < 2 * self._least:  # of within(0), both are 0
+            return False
+        self.budget, self._refilled = budget, (budget, now)
+        return True
 
     def _not_sent(self, name: str) -> StoreUnavailable:
         is_spent = self.budget <= self._least

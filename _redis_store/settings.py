@@ -43,6 +43,18 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
+def _is_wait(value: Any) -> bool:
+    return type(value) in (int, float) and value >= SOCKET_TIMEOUT
+
+
+def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_token(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", value, re.ASCII) is not None
 
@@ -56,21 +68,13 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_USE_SIGNER": (True, _is_bool, "True or False"),
     "SESSION_PERMANENT": (True, _is_bool, "True or False"),
     "SESSION_REFRESH_AFTER": (300, lambda value: type(value) is int and value >= 0, "a whole number of seconds"),
-    "SESSION_ABSOLUTE_LIFETIME": (None, lambda value: value is None or _is_lifetime(value), "a lifetime, or None"),
-    "SESSION_MAX_PER_OWNER": (
-        100,
-        lambda value: value is None or _is_count(value),
-        "a whole number, 1 or more, or None",
-    ),
-    "SESSION_MAX_WAIT": (
-        1,
-        lambda value: type(value) in (int, float) and value >= SOCKET_TIMEOUT,
-        f"{SOCKET_TIMEOUT} s or more",
-    ),
+    "SESSION_ABSOLUTE_LIFETIME": (None, _or_none(_is_lifetime), "a lifetime, or None"),
+    "SESSION_MAX_PER_OWNER": (100, _or_none(_is_count), "a whole number, 1 or more, or None"),
+    "SESSION_MAX_WAIT": (1, _is_wait, f"{SOCKET_TIMEOUT} s or more"),
     "SESSION_MAX_BYTES": (2**20, _is_count, "a whole number of bytes"),
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
     "SESSION_COOKIE_NAME": (None, _is_token, "a name as RFC 6265 allows it"),
-    "SESSION_COOKIE_PATH": (None, lambda value: value is None or isinstance(value, str), "a path, or None"),
+    "SESSION_COOKIE_PATH": (None, _or_none(_is_text), "a path, or None"),
     "SESSION_COOKIE_DOMAIN": (None, lambda value: not value or isinstance(value, str), "a domain, or None"),
     "SESSION_COOKIE_SECURE": (None, _is_no_text, "True or False"),
     "SESSION_COOKIE_HTTPONLY": (None, _is_no_text, "True or False"),

@@ -44,6 +44,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
     skipped = Counter(str(report.longrepr[-1]) for report in terminalreporter.stats.get("skipped", []))
     for reason, number in skipped.items():
-        terminalreporter.write_line(f"{number} tests were skipped: {reason.removeprefix('Skipped: ')}")
+        terminalreporter.write_line(f"skipped, {number} of them: {reason.removeprefix('Skipped: ')}")
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(f"{left_out} tests were left out, and rounds of others: --thorough has them all")
