@@ -6,10 +6,8 @@ import re
 from typing import Any
 
 import fakeredis
-import msgspec
 import pytest
-from flask import Flask, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, session
 from support.apps import SECRET_KEY
 from support.project import recipe, rows, section
 
@@ -33,8 +31,7 @@ class Side:
 
     def run(self, line: str) -> None:
         """Run the block of the page that has this line."""
-        names = {"app": self.app, "request": request, "session": session, "msgspec": msgspec, "old_redis": self.redis}
-        exec(recipe(line), names | {"SecureCookieSessionInterface": SecureCookieSessionInterface})
+        exec(recipe(line), {"app": self.app, "old_redis": self.redis})
 
 
 def user(browser: Browser, side: Side) -> str | None:
@@ -50,8 +47,13 @@ def visit(browser: Browser, side: Side, path: str) -> Any:
 
 
 @pytest.fixture
-def redis() -> Any:
-    return fakeredis.FakeRedis()
+def server() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def redis(server: fakeredis.FakeServer) -> Any:
+    return fakeredis.FakeRedis(server=server)
 
 
 @pytest.fixture(params=["Flask", "Flask-Session"])
@@ -142,6 +144,17 @@ def test_a_revoke_does_not_reach_an_old_cookie(new: Side, browser: Browser) -> N
 
 
 @pytest.mark.usefixtures("carry_over")
+def test_they_read_the_session_in_every_request(new: Side, server: fakeredis.FakeServer) -> None:
+    """Also for a page that does not use it: which the page warns of."""
+    new.app.add_url_rule("/about", "about", lambda: "about us")
+    browser = Browser(new.app)
+    assert browser.get("/about").status_code == 200
+    browser.write(cart=1)
+    server.connected = False
+    assert browser.get("/about").status_code == 503
+
+
+@pytest.mark.usefixtures("carry_over")
 def test_a_visitor_without_an_old_session_gets_none(new: Side, redis: Any) -> None:
     """Also with a cookie that the old side never gave away."""
     for cookies in ({}, {"session": "x"}):
@@ -169,4 +182,5 @@ def test_what_an_app_did_with_flask_session_has_its_name_here(new: Side) -> None
     assert callable(flask_session.base.ServerSideSessionInterface.regenerate)
     with new.app.test_request_context():
         assert session.sid == ""  # type: ignore[attr-defined]
+        assert session.record == b""  # type: ignore[attr-defined]
         session.regenerate()  # type: ignore[attr-defined]

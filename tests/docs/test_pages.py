@@ -41,9 +41,9 @@ BLOCKS = {
     },
     "docs/migrating.md": {
         'app.config["SESSION_COOKIE_NAME"]': "test_each_side_reads_its_own_cookie",
-        "@app.after_request": "test_a_logout_deletes_both_cookies",
-        "class OldSessions": "test_a_session_is_carried_over_and_the_old_one_stays",
-        "@app.before_request": "test_a_session_is_carried_over_and_the_old_one_stays",
+        "from flask import request": "test_a_logout_deletes_both_cookies",
+        "from flask import request, session": "test_a_session_is_carried_over_and_the_old_one_stays",
+        "import msgspec": "test_a_session_is_carried_over_and_the_old_one_stays",
     },
     "docs/oauth.md": {
         ".venv/bin/python -m oidc": "test_a_provider_to_try_is_there_and_the_app_takes_it",
