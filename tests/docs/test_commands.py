@@ -11,8 +11,9 @@ import pytest
 from support.project import PAGES, ROOT, blocks, section
 
 from _redis_store import servers
+from _redis_store.connection import MAX_CONNECTIONS
 from app import create_app
-from redis_store import MAKE_KEY
+from redis_store import MAKE_KEY, connect
 
 
 def test_the_first_two_commands_set_up_run_and_test() -> None:
@@ -63,6 +64,15 @@ def test_the_conformance_with_koa_is_a_program() -> None:
     """CI runs it; here it is enough that it is there."""
     (command,) = blocks("sh", PAGES["docs/koa-session2.md"])
     assert (ROOT / command.split()[1]).exists()
+
+
+def test_what_a_process_opens_is_bounded_as_the_page_says() -> None:
+    """By default, and by the option of the URL."""
+    text = section("docs/operations.md", "Deployment")
+    assert re.findall(r"up to (\d+), as", text) == [str(MAX_CONNECTIONS)]
+    ((option, number),) = re.findall(r"`\?(\w+)=(\d+)`", text)
+    client = connect(f"redis://localhost/0?{option}={number}")
+    assert client.connection_pool.max_connections == int(number)
 
 
 def test_urls_of_several_servers_are_those_of_the_code() -> None:
