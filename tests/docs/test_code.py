@@ -47,7 +47,9 @@ def test_the_complete_app_is_found_by_flask(tmp_path: Path) -> None:
     (commands,) = blocks("sh", section("README.md", "A complete app"))
     assert MAKE_KEY in commands
     flask = f"{shlex.quote(sys.executable)} -m flask --app shop routes"
-    script = commands.replace("flask --app shop run", flask).replace("$(python3", f"$({shlex.quote(sys.executable)}")
+    script = commands.replace(".venv/bin/flask --app shop run", flask).replace(
+        "$(python3", f"$({shlex.quote(sys.executable)}"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "/login" in run.stdout, run.stderr

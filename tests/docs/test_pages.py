@@ -23,6 +23,7 @@ BLOCKS = {
         "python3 -m venv .venv": "test_the_first_two_commands_set_up_run_and_test",
         "import os": "test_the_complete_app_signs_in_and_out",
         "export REDIS_URL": "test_the_complete_app_is_found_by_flask",
+        "$ curl -si -d name": "test_the_complete_app_is_seen_from_both_sides",
         "from redis_store import": "test_the_two_lines_are_all_that_an_app_needs",
         "sessions = app.session_interface.sessions_of": "test_a_user_is_signed_out_everywhere_else_by_two_lines",
         "client = create_app": "test_a_test_client_needs_one_line",
@@ -85,7 +86,7 @@ BLOCKS = {
 TABLES = {
     "README.md": {
         "setting": "test_the_settings_that_most_need_have_the_defaults_of_flask_and_of_ours",
-        "session": "test_the_figures_are_those_of_the_run_that_is_stored",
+        "µs per request, its session": "test_the_figures_are_those_of_the_run_that_is_stored",
         "promise": "test_every_promise_has_tests_of_its_own",
         "what": "test_what_redis_does_here_is_what_it_has_to_allow",
         "you want to": "test_the_readme_leads_to_every_page",

@@ -7,11 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.apps import interface_of
 from support.clock import Clock
-from support.project import PAGES, blocks
+from support.project import PAGES, blocks, recipe
 from support.servers import RedisServer
 from support.serving import serve
 from werkzeug.security import generate_password_hash
@@ -21,6 +22,10 @@ from app import create_app
 
 SID = r"[0-9a-f]{8}-[0-9a-f]{40}"
 SHORT = r"[0-9a-f]{8}-[0-9a-f]{6}"  # as much as is shown
+
+NEEDS_PROGRAMS = pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("redis-cli")), reason="needs curl and redis-cli on the PATH"
+)
 
 
 @pytest.fixture
@@ -37,19 +42,33 @@ def plain(output: str) -> str:
     return re.sub(r"\.p\.[\w-]+\.[\w-]{43}", ".SIGNATURE", output)
 
 
-@pytest.mark.skipif(
-    not (shutil.which("curl") and shutil.which("redis-cli")), reason="needs curl and redis-cli on the PATH"
-)
+@NEEDS_PROGRAMS
 def test_a_session_is_seen_from_both_sides(server: RedisServer, address: str, tmp_path: Path) -> None:
     """Each command of the transcript, with the output that it has there."""
-    (transcript,) = blocks("console", PAGES["docs/request.md"])
+    assert replay("docs/request.md", server, address, tmp_path) == 6
+
+
+@NEEDS_PROGRAMS
+def test_the_complete_app_is_seen_from_both_sides(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's own app: each command of the transcript below it."""
+    monkeypatch.setenv("FLASK_SECRET_KEY", "only-for-tests-" * 3)
+    names: dict[str, Any] = {"__name__": "shop"}
+    exec(recipe("def create_app("), names)
+    with serve(names["create_app"](server.connect())) as address:
+        assert replay("README.md", server, address, tmp_path) == 2
+
+
+def replay(page: str, server: RedisServer, address: str, folder: Path) -> int:
+    """Run the commands of a page's transcript, and compare what they print; return how many there are."""
+    (transcript,) = blocks("console", PAGES[page])
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
-    assert len(steps) == 6
     documented, real = re.findall(SID, transcript)[0], ""
     for command, expected in steps:
         command = command.replace("127.0.0.1:5000", address).replace("redis-cli", f"redis-cli -s {server.socket}")
         run = subprocess.run(
-            ["sh", "-c", command.replace(documented, real)], cwd=tmp_path, capture_output=True, text=True, check=True
+            ["sh", "-c", command.replace(documented, real)], cwd=folder, capture_output=True, text=True, check=True
         )
         real = real or re.findall(SID, run.stdout)[0]
         output = run.stdout.replace("\r", "").replace(real, documented)
@@ -57,6 +76,7 @@ def test_a_session_is_seen_from_both_sides(server: RedisServer, address: str, tm
             assert int(expected) - 1 <= int(output) <= int(expected)
         else:
             assert plain(output) == plain(expected), command
+    return len(steps)
 
 
 def test_the_commands_list_sessions_as_shown(server: RedisServer, clock: Clock) -> None:
