@@ -92,6 +92,22 @@ def test_a_user_is_signed_out_everywhere_else_by_two_lines(shop: dict[str, Any])
     assert [client.get("/").json for client in (here, elsewhere)] == [{"user_id": "ada"}, {}]
 
 
+def test_a_user_ends_one_session_by_its_handle(shop: dict[str, Any]) -> None:
+    """One of their own; somebody else's stays."""
+    app = shop["create_app"](fakeredis.FakeRedis())
+    exec(recipe("def end_session("), {"app": app})
+    phone, laptop, other = (app.test_client() for _ in range(3))
+    for client, name in ((phone, "ada"), (laptop, "ada"), (other, "bob")):
+        client.post("/login", data={"name": name})
+    with app.app_context():
+        first, second = app.session_interface.sessions_of("ada")
+        (bobs,) = app.session_interface.sessions_of("bob")
+    assert [row["handle"] for row in phone.get("/sessions").json] == [first.handle, second.handle]
+    for handle in (bobs.handle, second.handle):
+        phone.post("/sessions/end", data={"handle": handle})
+    assert [client.get("/").json for client in (phone, laptop, other)] == [{"user_id": "ada"}, {}, {"user_id": "bob"}]
+
+
 def test_a_test_client_needs_one_line(shop: dict[str, Any]) -> None:
     """And no server."""
     (code,) = blocks("python", section("README.md", "Test your app"))

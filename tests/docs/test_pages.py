@@ -61,6 +61,7 @@ BLOCKS = {
         "@app.before_request": "test_a_cookie_that_ends_with_the_browser_may_have_a_sliding_limit",
     },
     "docs/sign-out-everywhere.md": {
+        "from flask import redirect": "test_a_user_ends_one_session_by_its_handle",
         "$ flask sessions list": "test_the_commands_list_sessions_as_shown",
         "login_user(user)": "conformance/flask_login_everywhere.py",
         "class User": "conformance/flask_login_everywhere.py",

@@ -135,6 +135,12 @@ def test_the_methods_that_sign_out_are_those_of_the_interface() -> None:
         shown = [str(each.name) + ("=None" if each.default is None else "") for each in parameters]
         assert rest == ", ".join(shown) + ")"
     assert {row[0].strip("`.") for row in attributes[1:]} == public(SessionInfo)
+    for name, kind, _ in attributes[1:]:
+        documented = (
+            re.sub(r" of `(\w+)`| in UTC", r"[\1]", kind).replace("`", "").replace("[]", "").replace(" or ", " | ")
+        )
+        known = SessionInfo.__annotations__.get(name.strip("`."), "str").partition("[str, Any]")
+        assert documented == known[0] + known[2]
 
 
 def public(kind: type[Any]) -> set[str]:
