@@ -101,14 +101,14 @@ def create_app(
 
 
 def configure(app: Flask, config: Mapping[str, Any]) -> None:
-    """Fill ``app.config``. ValueError: one of the settings that only this file uses has a wrong value."""
+    """Fill ``app.config``. ValueError: a setting that only this file uses is wrong."""
     app.config.from_mapping(
         REDIS_URL=None,
         ACCOUNTS={},  # user name -> password hash made by werkzeug.security.generate_password_hash
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=WEEK,
         MAX_CONTENT_LENGTH=16 * 1024,  # bytes; a form, or a small JSON object, is all that anyone has to send
-        PROXIES=0,  # in front of the app, each adding to X-Forwarded-For whom it answers
+        PROXIES=0,  # how many are in front of the app; each adds an address to X-Forwarded-For
     )
     app.config.from_prefixed_env()
     for name in ("REDIS_URL", "SECRET_KEY"):
@@ -145,7 +145,7 @@ def embed_redis(app: Flask) -> Any:
 
 
 def connect_redis(url: str) -> Any:
-    """Return a client for ``REDIS_URL``, not connected yet. ValueError: that is none."""
+    """Return a client for ``REDIS_URL``, not connected yet. ValueError: the URL is wrong."""
     try:
         return connect(url)
     except ValueError as error:
@@ -153,7 +153,7 @@ def connect_redis(url: str) -> Any:
 
 
 def check_keys(app: Flask) -> None:
-    """Check that SECRET_KEY is long enough, and each fallback, which signs cookies as well. Otherwise ValueError."""
+    """Check that SECRET_KEY, and each fallback, is long enough. ValueError: one is not, or there is no SECRET_KEY."""
     if app.secret_key is None:
         raise ValueError(f"SECRET_KEY is missing; put one into the environment, made by: {MAKE_KEY}")
     fallbacks = app.config["SECRET_KEY_FALLBACKS"] or ()
@@ -167,7 +167,8 @@ def check_keys(app: Flask) -> None:
 
 
 def refuse_cross_site() -> None:
-    """Answer 403 when a page of another site made the browser send this request (CSRF). No token, so no session.
+    """Answer 403 when a page of another site made the browser send this request (CSRF). It needs no token, and so no
+    session.
 
     Browsers tell where a request comes from in two headers that no page can set. A client that sends neither, as
     curl, passes as long as it has no cookie that could be abused.
@@ -202,7 +203,7 @@ def show_error(error: HTTPException) -> Response:
 
 
 def show_outage(error: StoreUnavailable) -> Response:
-    """Return the page for a 503 where a role misses Redis. The session does so itself, and writes its own log line."""
+    """Return the page for a 503 when a role cannot reach Redis, and log why. The session logs its own failures."""
     if not isinstance(error, SessionUnavailable):
         current_app.logger.warning("%s", error)
     response = show_error(SessionUnavailable())
@@ -236,13 +237,13 @@ def home() -> str:
 
 
 def live() -> Response:
-    """Tell that this process answers. Never ask Redis: to restart the app would not bring that back."""
+    """Answer 200 while this process works. Redis is not asked: a restart of the app would not bring it back."""
     skip_refresh()
     return Response("ok", mimetype="text/plain")
 
 
 def ready() -> ResponseReturnValue:
-    """Tell whether requests that need a session can be served now: 200, or 503 with Retry-After."""
+    """Answer 200 if Redis does, so that pages that need a session work; else 503 with Retry-After."""
     interface = cast(RedisSessionInterface, current_app.session_interface)
     try:
         interface.store.sender.run("PING")

@@ -53,9 +53,9 @@ def setup(state: BlueprintSetupState) -> None:
     """Prepare an app that registers the blueprint. ValueError: `make_dummy_hash` expects other ``ACCOUNTS``."""
     config = state.app.config
     state.app.extensions["auth_dummy_hash"] = make_dummy_hash(config["ACCOUNTS"])
-    #: Tells whether a password is the user's; a role that has a say in that puts another one around it.
+    #: Returns whether a password is the user's. A role may replace it by a function that calls it.
     state.app.extensions["auth_check"] = fits
-    #: Each tells whether a name is that of a user; a role that signs users in adds its own.
+    #: Each returns whether a name is that of a user. A role that signs users in adds its own.
     state.app.extensions["auth_knows"] = [lambda user: user in config["ACCOUNTS"]]
 
 
@@ -79,7 +79,7 @@ def make_dummy_hash(accounts: object) -> str:
 
 
 def get_user() -> str | None:
-    """Return the name of who is signed in. None: nobody is, or the account is gone."""
+    """Return the name of the signed-in user. None: nobody is signed in, or the account is gone."""
     user = session.get("user_id")
     if isinstance(user, str) and any(knows(user) for knows in current_app.extensions["auth_knows"]):
         return user
@@ -114,7 +114,7 @@ def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respon
 def login() -> ResponseReturnValue:
     """Show the sign-in page. POST ``username``, ``password``, ``next``: 303 to `next`, or 401 and the page again.
 
-    429 and Retry-After, the password unseen, after too many that were wrong.
+    429 with Retry-After: there were too many wrong passwords before, and this one was not checked.
     """
     form = read_form()
     username, password = form.get("username", ""), form.get("password", "")
@@ -181,11 +181,11 @@ def end_other_sessions() -> ResponseReturnValue:
     return redirect(url_for("auth.devices"), 303)
 
 
-# The interface is asked for what it can do; whatever else lists and ends sessions by these names would do as well.
+# Only these three know the session interface. Another one that has methods of these names would do as well.
 
 
 def get_interface() -> Any:
-    """Return what knows all sessions of a user, not only that of this request."""
+    """Return the app's session interface, which knows all sessions of a user."""
     return current_app.session_interface
 
 
@@ -195,12 +195,12 @@ def get_sid() -> str:
 
 
 def get_sessions() -> list[Any]:
-    """Return the sessions of who is signed in."""
+    """Return the sessions of the signed-in user."""
     return list(get_interface().sessions_of(get_user()))
 
 
 def name_browser(user_agent: str) -> str:
-    """Return a short name for people, as "Firefox on Linux", made of ``User-Agent``. It is good for no decision."""
+    """Return a short name for people, as "Firefox on Linux", made of ``User-Agent``, which anybody can forge."""
     system = next((name for name, sign in SYSTEMS.items() if re.search(sign, user_agent)), "")
     for name, sign in BROWSERS.items():
         if re.search(sign, user_agent):
@@ -221,16 +221,16 @@ def read_form() -> Mapping[str, str]:
 
 
 def check(username: str, password: str) -> bool:
-    """Return whether the password is the user's. TooManyRequests: the app does not look at it now."""
+    """Return whether the password is the user's. TooManyRequests: it was not checked."""
     return bool(current_app.extensions["auth_check"](username, password))
 
 
 def fits(username: str, password: str) -> bool:
-    """Return whether the password is the user's. An unknown user costs one hash too: the time tells nothing."""
+    """Return whether the password is the user's. For an unknown user the dummy hash takes the same time."""
     accounts, dummy = current_app.config["ACCOUNTS"], current_app.extensions["auth_dummy_hash"]
     return check_password_hash(accounts.get(username, dummy), password)
 
 
 def local_path(target: str) -> str:
-    """Return `target`, if it is a path on this site; else nothing."""
+    """Return `target` if it is a path on this site, else an empty string."""
     return target if LOCAL_PATH.fullmatch(target) else ""

@@ -17,7 +17,7 @@ Keys, and how long each lives at most::
 
 The hash is of two secrets: the *state*, which goes through the provider, and the *binding*, which stays in a cookie. So
 a state is good once, for ten minutes, and in the browser that it was made for: nobody can send a visitor a link that
-signs him in to somebody else's account (login CSRF). `flask.session` is not used before the end, so that whoever only
+signs them in to somebody else's account (login CSRF). `flask.session` is not used before the end, so that whoever only
 begins gets no session.
 
 Settings::
@@ -61,7 +61,7 @@ blueprint = Blueprint("oauth", __name__, url_prefix="/oauth")
 
 
 def init_app(app: Flask) -> None:
-    """Add the routes, if a provider is configured. ValueError: not well."""
+    """Add the routes, if a provider is configured. ValueError: a setting is wrong."""
     issuer = app.config.get("OAUTH_ISSUER")
     if issuer is None:
         return
@@ -81,16 +81,16 @@ def init_app(app: Flask) -> None:
 
 @blueprint.before_request
 def refuse_head() -> None:
-    """Refuse HEAD, which Flask adds to every GET: whoever only looks begins nothing, and uses up no state."""
+    """Refuse HEAD, which Flask adds to every GET: it must not begin a sign-in, or use up a state."""
     if request.method == "HEAD":
         abort(405)
 
 
 @blueprint.get("/login")
 def login() -> ResponseReturnValue:
-    """Answer 303 to the provider, and from there to ``next``. From another site: to the page with the link."""
+    """Send the visitor to the provider, and from there to ``next``: 303. From another site: to the sign-in page."""
     target, binding, issuer = request.args.get("next", ""), secrets.token_urlsafe(), current_app.config["OAUTH_ISSUER"]
-    # A page of another site could sign the visitor in as somebody else behind his back, or pile up cookies and records.
+    # A page of another site could sign the visitor in as somebody else unnoticed, or pile up cookies and records.
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         return redirect(url_for("auth.login", next=auth.local_path(target) or None), 303)
     with asking():
@@ -105,7 +105,7 @@ def login() -> ResponseReturnValue:
 
 @blueprint.get("/callback")
 def callback() -> ResponseReturnValue:
-    """Sign in: 303. 400: the state is not good. 403: the provider says no. 502: it says nothing that is valid."""
+    """Sign the visitor in: 303. 400: the state is wrong. 403: the provider refuses. 502: its answer is not valid."""
     state, issuer = request.args.get("state", ""), current_app.config["OAUTH_ISSUER"]
     if any(len(values) > 1 for _, values in request.args.lists()):
         abort(400, "A parameter came twice.")  # RFC 6749, 3.1: which one counts, others may see differently
@@ -139,7 +139,7 @@ def get_store() -> RedisStore:
 
 
 def get_cookie_name(state: str) -> str:
-    """Return a name after the session's: what a prefix as __Host- promises holds for both.
+    """Return a name that begins with the session cookie's: what __Host- promises holds for both.
 
     One for each state: tabs do not meet, and a cookie that was planted before a sign-in is not the one that counts.
     """
@@ -147,7 +147,7 @@ def get_cookie_name(state: str) -> str:
 
 
 def get_cookie_attributes() -> dict[str, Any]:
-    """Return the session's, but Lax: with Strict it would not come along from the provider's site."""
+    """Return those of the session cookie, but Lax: with Strict it would not come back from the provider's site."""
     return get_interface().get_cookie_attributes(current_app) | {"httponly": True, "samesite": "Lax"}
 
 
@@ -155,7 +155,7 @@ def get_cookie_attributes() -> dict[str, Any]:
 
 
 def make_name(issuer: str, state: str, binding: str) -> str:
-    """Return what a sign-in is kept under: what was begun with one provider does not end with another."""
+    """Return the name of a sign-in's record: what was begun with one provider does not end with another."""
     return hashlib.sha256(f"{issuer} {state} {binding}".encode()).hexdigest()
 
 
@@ -165,7 +165,7 @@ def is_subject_of(issuer: str, user: str) -> bool:
 
 
 def check_metadata(issuer: str, metadata: Mapping[str, Any]) -> None:
-    """ValueError, or another exception: what the provider says about itself is not to be trusted."""
+    """Check what the provider says about itself. ValueError, or another exception: it is not to be trusted."""
     if metadata["issuer"] != issuer:
         raise ValueError("it is another issuer")
     names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -174,7 +174,7 @@ def check_metadata(issuer: str, metadata: Mapping[str, Any]) -> None:
 
 
 def make_user(issuer: str, nonce: str, claims: Mapping[str, Any]) -> str:
-    """Return our name for who an ID token is about. ValueError, or another exception: it is not for this sign-in."""
+    """Return our name for the user of an ID token. ValueError, or another exception: it is not for this sign-in."""
     if claims["nonce"] != nonce:  # again, since Authlib lets an empty one pass
         raise ValueError("it answers somebody else")
     if not SUBJECT.fullmatch(claims["sub"]):
@@ -187,7 +187,7 @@ def make_user(issuer: str, nonce: str, claims: Mapping[str, Any]) -> str:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Answer what goes wrong at the provider: 403, it says no; 502, it cannot be reached, or is not to be trusted."""
+    """Turn the provider's failures into answers: 403, it refuses; 502, it is not there, or not to be trusted."""
     from authlib.integrations.flask_client import OAuthError
 
     try:
@@ -209,7 +209,7 @@ def get_provider() -> Any:
 
 @functools.lru_cache(maxsize=8)
 def make_provider(issuer: str, client_id: str, client_secret: str, period: int) -> Any:
-    """Return the client, after a look at what the provider says of itself. `period` only makes it another one."""
+    """Return the client, once what the provider says of itself is checked. A new `period` gives a new client."""
     import requests
     from authlib.integrations.flask_client import FlaskOAuth2App
 

@@ -4,7 +4,7 @@ The path of one attempt::
 
     POST /login   a device cookie of this account   -> counted at the device
                   no such cookie                    -> counted at the address, and then at the account
-                  a counter is full                 -> 429 with Retry-After, the password unseen
+                  a counter is full                 -> 429 with Retry-After; the password is not checked
                   the password is wrong             -> 401, and the attempt stays counted
                   the password is right             -> the attempt is taken back; 303, with a device cookie
 
@@ -15,8 +15,8 @@ Keys, and how long each lives at most::
     FAILED:SESSION:address:<hash>    15000 s   the same
 
 A counter is a bucket that leaks one failure per `INTERVAL`. A full one takes the next attempt when there is room again.
-Refused attempts are not counted: who asks too early does not wait the longer for it. Every other attempt is counted
-before its password is looked at, or many at once would all see the same count.
+Refused attempts are not counted: who asks too early does not wait longer for it. Every other attempt is counted before
+its password is checked. Otherwise many at once would all see the same count.
 
 Nobody can fill the counter of somebody else's device. Anybody can fill that of an account; then an address at which
 nothing is counted still has a try, so that its owner gets in from a new browser too. Those who share an address are
@@ -57,7 +57,7 @@ def init_app(app: Flask) -> None:
 
 
 class Throttle:
-    """`check`, which tells whether a password is the user's; but asked no more often than the counters allow."""
+    """A check of passwords that asks another one, but no more often than the counters allow."""
 
     def __init__(self, check: Callable[[str, str], bool]) -> None:
         self.check = check
@@ -104,7 +104,7 @@ class Throttle:
     def forgive(self, counters: Iterable[str]) -> None:
         """Take back what `begin` counted, for the password was right.
 
-        And no more than that: whoever has an account could else empty his address's counter, and go on with others'.
+        Only that: otherwise whoever has an account could empty their address's counter, and try other accounts.
         """
         for counter in counters:
             change = functools.partial(drain, failures=limit(counter), now=get_time())
@@ -164,7 +164,7 @@ def drain(record: Mapping[str, Any], failures: int, now: int) -> dict[str, Any]:
 
 
 def network(address: str | None) -> str | None:
-    """Return as much of an address as one visitor surely has alone: all of IPv4, a /64 of IPv6, as every home gets.
+    """Return the part of an address that one visitor surely has alone: all of IPv4, a /64 of IPv6, as every home gets.
 
     None: it is no address, as of a unix socket, or of a proxy that hides it (RFC 7239: "unknown", "_hidden").
     """
@@ -221,7 +221,7 @@ def remember(response: Response, account: str) -> Response:
 
 
 def get_cookie_name() -> str:
-    """Return a name after the session's: a prefix as __Host- holds for both, and two apps on one host have two."""
+    """Return a name that begins with the session cookie's. So __Host- holds for both, and two apps have two names."""
     return f"{get_interface().get_cookie_name(current_app)}_device"
 
 
@@ -244,11 +244,11 @@ class Signer(TimestampSigner):
 
 
 def get_device_signer(account: str) -> Signer:
-    """Return another one for each account, and after each change of its password: then no browser is known."""
+    """Return the signer of an account's device cookies. After a new password it is another one: no browser is known."""
     return get_signer(f"device of {account} {current_app.config['ACCOUNTS'].get(account, '')}")
 
 
 def get_signer(salt: str) -> Signer:
-    """Return one as the session's: ``SECRET_KEY`` signs, its fallbacks are good. Each salt makes another key of it."""
+    """Return a signer: ``SECRET_KEY`` signs, its fallbacks verify too. Each salt derives another key."""
     keys = [*(current_app.config["SECRET_KEY_FALLBACKS"] or ()), current_app.secret_key]
     return Signer(keys, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)

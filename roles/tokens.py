@@ -89,7 +89,7 @@ def init_app(app: Flask) -> None:
 
 
 def is_good_key(key: object) -> bool:
-    """Return whether it can sign tokens: it is long enough, and nothing that PyJWT takes for a key of another kind."""
+    """Return whether a key can sign tokens: it is long enough, and PyJWT does not take it for one of another kind."""
     try:
         if isinstance(key, str) and len(key.encode()) >= MIN_KEY:
             return bool(jwt.encode({}, key, ALGORITHM))
@@ -100,7 +100,7 @@ def is_good_key(key: object) -> bool:
 
 @blueprint.before_request
 def leave_session() -> None:
-    """Leave the browser's session alone: what a program asks for keeps nobody signed in."""
+    """Leave the browser's session alone: a request of a program does not refresh it."""
     skip_refresh()
 
 
@@ -125,7 +125,7 @@ def refresh() -> ResponseReturnValue:
 
 @blueprint.get("/protected")
 def protected() -> ResponseReturnValue:
-    """Show what an access token opens: 200 and its user. Asks no Redis."""
+    """Show what an access token opens: 200 and its user. Needs no Redis."""
     return {"user": read_access_token()}
 
 
@@ -155,7 +155,7 @@ def get_interface() -> RedisSessionInterface:
 
 
 def get_families() -> RedisStore:
-    """Return their store. It and the visitor's session together wait for Redis no longer than a request may."""
+    """Return the store of families. It and the visitor's session together wait no longer than a request may."""
     return get_interface().namespace("REFRESH")
 
 
@@ -165,31 +165,31 @@ def get_time() -> int:
 
 
 def make_name(family: str) -> str:
-    """Return what Redis knows a family by: whoever reads it there cannot use it."""
+    """Return the name of a family's record: a hash, so that nobody can make a token of what is in Redis."""
     return hashlib.sha256(family.encode()).hexdigest()
 
 
 def begin_family(user: str) -> str:
-    """Return the id of a new one. StoreUnavailable also when the user is signed out everywhere at this moment."""
+    """Begin a family; return its id. StoreUnavailable also when the user is signed out everywhere at this moment."""
     families, family, now = get_families(), secrets.token_hex(24), get_time()
     index, name = OwnerIndex(families), make_name(family)
     index.add([user], name, now, ABSOLUTE_MAX_AGE)
     families.set({"user": user, "gen": 0, "at": now, "born": now}, name, max_age=IDLE_MAX_AGE)
     if not index.lists([user], name):
         families.destroy(name)
-        raise StoreUnavailable("a family of tokens was revoked while it began, or its owner's list was lost")
+        raise StoreUnavailable("a family of tokens was revoked while it began, or its owner's index was lost")
     return family
 
 
 def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
-    """Return its record after a refresh. None: there is none; if the token was used before, the family has ended."""
+    """Return a family's record after a refresh. None: there is none, or it has ended, as the token was used before."""
     families, name, now = get_families(), make_name(family), get_time()
     record = families.get(name) or {}  # `user` and `born` never change, so they may be looked at before the step
     user, max_age = record.get("user"), get_max_age(record, now)
     if not isinstance(user, str) or user not in current_app.config["ACCOUNTS"] or max_age < 1:
         return None
     index = OwnerIndex(families)
-    index.add([user], name, now, ABSOLUTE_MAX_AGE)  # again: Redis may have lost the list
+    index.add([user], name, now, ABSOLUTE_MAX_AGE)  # again: Redis may have lost the index
 
     def change(record: dict[str, Any]) -> dict[str, Any] | None:
         rotated = rotate(record, generation, now)
@@ -240,7 +240,7 @@ def make_pair(user: str, family: str, generation: int) -> dict[str, Any]:
 
 
 def read_access_token() -> str:
-    """Return the user whom the request's access token names. 401: there is none; 403: it is not accepted."""
+    """Return the user that the request's access token names. 401: there is none; 403: it is not accepted."""
     bearer, config = request.authorization, current_app.config
     if bearer is None or bearer.type != "bearer" or not bearer.token:
         abort(401, "Access token required")
@@ -271,7 +271,7 @@ def read_refresh_token() -> tuple[str, int] | None:
 
 
 def get_signer() -> Signer:
-    """Return one with a salt of its own. No time is in it: who asks again gets the same token to the letter."""
+    """Return the signer of refresh tokens. It adds no time: who asks again gets the very same token."""
     keys = [*(current_app.config["SECRET_KEY_FALLBACKS"] or ()), current_app.secret_key]
     return Signer(keys, salt="refresh token", key_derivation="hmac", digest_method=hashlib.sha256)
 
@@ -311,7 +311,7 @@ def show_error(error: HTTPException) -> Response:
 
 @blueprint.errorhandler(StoreUnavailable)
 def show_outage(error: StoreUnavailable) -> Response:
-    """Answer 503 wherever Redis is missed: neither "wrong password" nor "invalid token"."""
+    """Answer 503 when Redis cannot be reached: neither "wrong password" nor "invalid token"."""
     current_app.logger.warning("%s", error)
     return show_error(ServiceUnavailable("Redis cannot be reached", retry_after=RETRY_AFTER))
 
