@@ -114,3 +114,17 @@ def test_other_keys_and_commands_are_refused(server: RedisServer) -> None:
     for command in ("GET OTHER:1", "SET SESSION 1", "KEYS *", "SCAN 0", "FLUSHALL", "CONFIG GET *", "ACL LIST"):
         with pytest.raises(NoPermissionError):
             client.execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("permission", "options", "verb"),
+    [("+getdel", {}, RedisStore.take), ("+ping", {"health_check_interval": 1e-9}, RedisStore.get)],
+    ids=["take", "health check"],
+)
+def test_what_the_page_names_apart_needs_one_permission_more(
+    server: RedisServer, permission: str, options: dict[str, Any], verb: Callable[[RedisStore, str], Any]
+) -> None:
+    """The sessions alone do without it."""
+    with pytest.raises(StoreUnavailable):
+        verb(RedisStore(server.log_in(*STORE_PERMISSIONS, **options)), "sid")
+    assert verb(RedisStore(server.log_in(*STORE_PERMISSIONS, permission, **options)), "sid") is None
