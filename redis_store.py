@@ -160,7 +160,7 @@ class RedisSessionInterface(SessionInterface):
         return {name: getattr(self, f"get_cookie_{name}")(app) for name in names}
 
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text; None,
-    # False and "" are nobody. All of this needs an app context, and raises StoreUnavailable.
+    # False and "" are nobody. All of this raises StoreUnavailable, and all but revoke needs an app context.
 
     @for_views()
     def sessions_of(self, owner: object) -> list[SessionInfo]:

@@ -67,7 +67,7 @@ def test_times_to_live_are_those_of_the_code() -> None:
     """Where the table has a number."""
     table = rows(section("README.md", "What Redis does here"))
     seconds = {row[1].strip("`"): {*map(int, re.findall(r"(\d+) s\b", row[3]))} for row in table}
-    assert seconds["_redis_store/trail.py"] == {TRAIL_MAX_AGE}
+    assert seconds["_redis_store/store.py"] == {TRAIL_MAX_AGE}
     assert {role: seconds[f"roles/{role}.py"] for role in ROLES} == {role: {*keys_of(role).values()} for role in ROLES}
 
 
