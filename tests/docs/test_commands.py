@@ -48,6 +48,7 @@ def test_the_demo_app_starts_with_the_settings_that_the_page_exports(monkeypatch
     assert app.test_client().get("/health/live").status_code == 200
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("page", "option"), [("docs/benchmarks.md", "--write-docs"), ("docs/faults.md", "--write-docs")]
 )

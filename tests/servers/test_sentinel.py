@@ -41,7 +41,7 @@ THOROUGH = pytest.mark.thorough
 
 
 @pytest.mark.parametrize(
-    "loss", [pytest.param("a planned change", marks=THOROUGH), "kill -9", pytest.param("frozen", marks=THOROUGH)]
+    "loss", [pytest.param(loss, marks=THOROUGH) for loss in ("a planned change", "kill -9", "frozen")]
 )
 def test_a_new_master_is_followed(tmp_path: Path, loss: str) -> None:
     """Whatever became of the old one, no connection to it is used any more, and the session is still there."""

@@ -4,6 +4,7 @@ What the usual tier leaves out:
 
 - Of a test with several parameters, most of their combinations. Each value of each parameter is there, and so each
   backend. A test that is there twice only for its backends stays.
+- Of the tests of what stands around the store (AROUND), one backend: some run on the one, some on the other.
 - Tests, and single `pytest.param`s, with the mark `thorough`.
 - Rounds: `rounds(few, many)` is how often something is done, or how many of something there are.
 
@@ -13,10 +14,14 @@ It leaves out the same each time: chance has no part in it.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from typing import Any
 from zlib import crc32
 
 import pytest
 from hypothesis import settings
+
+AROUND = ("app", "cli", "roles", "study")  # folders of tests
 
 _thorough = False
 
@@ -34,6 +39,11 @@ def rounds(few: int, many: int) -> int:
     return many if _thorough else few
 
 
+def spread(values: Sequence[Any], step: int) -> list[Any]:
+    """Return parameters of which the usual tier takes one in so many."""
+    return [pytest.param(value, marks=pytest.mark.thorough if n % step else ()) for n, value in enumerate(values)]
+
+
 def left_out(items: list[pytest.Item]) -> set[pytest.Item]:
     """Return the tests that the tier leaves out."""
     if _thorough:
@@ -48,7 +58,7 @@ def _shown_by_others(items: list[pytest.Item]) -> set[pytest.Item]:
     spare = set()
     for item in sorted(items, key=_place):
         values = _values(item)
-        if values and values <= shown:
+        if values <= shown:
             spare.add(item)
         shown |= values
     return spare
@@ -63,7 +73,9 @@ def _place(item: pytest.Item) -> tuple[bool, int]:
 def _values(item: pytest.Item) -> set[object]:
     """Return what a test is there to show."""
     test, _, _ = item.nodeid.partition("[")
-    return {(test, name, repr(value)) for name, value in _parameters(item).items()}
+    one_backend = item.path.parent.name in AROUND
+    shown = {name: value for name, value in _parameters(item).items() if not (one_backend and name == "client")}
+    return {(test, name, repr(value)) for name, value in {"": "", **shown}.items()}
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:
