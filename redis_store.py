@@ -40,7 +40,7 @@ from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.cookie import new_sid, shorten
 from _redis_store.listing import SessionInfo
-from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse, say_when
+from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, show
 from _redis_store.owners import OwnerIndex, name_of
 from _redis_store.save import save, skip_refresh
 from _redis_store.sender import StoreUnavailable
@@ -71,6 +71,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 SESSION = "redis_store.session"  # the key in a WSGI environ of a reference to the request's session, used or not
+_nobody = type(None)  # stands for a reference that leads to none
 
 
 class RedisSessionInterface(SessionInterface):
@@ -103,7 +104,8 @@ class RedisSessionInterface(SessionInterface):
         if (values := settings.read(app, self.clock)) is None:
             return None
         session = RedisSession(values, request.environ, self.get_cookie_name(app), self.store)
-        request.environ[SESSION] = ref(session)  # for `_get_store`; a cycle would wait for the garbage collector
+        if request.environ.get(SESSION, _nobody)() is None:  # a context inside another may have the same environ
+            request.environ[SESSION] = ref(session)  # for `_get_store`; a cycle would wait for the garbage collector
         # Flask opens it before it matches the URL, if it lets the host in. Who opens it later uses the object itself.
         if request.url_rule is not None or (request.routing_exception and request_ctx.url_adapter is not None):
             session.by_hand = True
@@ -130,8 +132,8 @@ class RedisSessionInterface(SessionInterface):
             if session.by_hand:
                 raise SessionUnavailable from error
             refuse(app, response)
-        if session.failure is not None:
-            say_when(response)
+        if session.failure is not None or FAILED in session.environ:
+            show(app, response)
         if session.accessed or sid is not None:
             if "Vary" in response.headers:
                 response.vary.add("Cookie")
@@ -149,8 +151,7 @@ class RedisSessionInterface(SessionInterface):
             if attributes["domain"] and session.brought_another(sid):  # from before it was set; two sessions are none
                 response.delete_cookie(name, **attributes | {"domain": None})
             value = cookie.make(session.settings, sid, session.permanent)
-            max_age = session.max_age if session.permanent else None
-            response.headers.add("Set-Cookie", cookie.dump(name, value, max_age, attributes))
+            cookie.set_on(response, name, value, session.max_age if session.permanent else None, attributes)
         else:
             response.delete_cookie(name, **attributes)
 
@@ -195,5 +196,5 @@ class RedisSessionInterface(SessionInterface):
 
     def _get_store(self) -> RedisStore:
         """Return the store; in a request its own, which waits for Redis no longer than one request may."""
-        session = request.environ.get(SESSION, type(None))() if has_request_context() else None
+        session = request.environ.get(SESSION, _nobody)() if has_request_context() else None
         return session.store if isinstance(session, RedisSession) and session.origin is self.store else self.store

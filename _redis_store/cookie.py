@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from itsdangerous.encoding import base64_encode, int_to_bytes, want_bytes
+from werkzeug import Response
 from werkzeug.http import dump_cookie
 from werkzeug.sansio.http import parse_cookie
 
@@ -136,12 +137,20 @@ def make(settings: Settings, sid: str, permanent: bool) -> str:
     return f"{signed}.{_finish_signature(_begin_signatures(settings.keys)[0], signed)}"
 
 
-def dump(name: str, value: str, max_age: int | None, attributes: dict[str, Any]) -> str:
-    """Return a Set-Cookie header as ``response.set_cookie`` makes it, which takes longer. `value` is one from `make`.
+def set_on(response: Response, name: str, value: str, max_age: int | None, attributes: dict[str, Any]) -> None:
+    """Do what ``response.set_cookie`` does, in less time. `value` is one from `make`.
 
     `max_age` is in seconds; None: the cookie ends with the browser.
     """
-    before, after = _dump_around(name, **attributes)
+    if type(response).set_cookie is Response.set_cookie:
+        response.headers.add("Set-Cookie", dump(name, value, max_age, attributes))
+    else:  # an app's own
+        response.set_cookie(name, value, max_age, **attributes)
+
+
+def dump(name: str, value: str, max_age: int | None, attributes: dict[str, Any]) -> str:
+    """Return a Set-Cookie header as Werkzeug would make it."""
+    before, _, after = _dump_cookie(name, **attributes).partition("=")
     if max_age is None:
         return f"{before}={value}{after}"
     weekday, month, day, at, year = time.asctime(time.gmtime(time.time() + max_age)).split()  # English, in any locale
@@ -149,11 +158,8 @@ def dump(name: str, value: str, max_age: int | None, attributes: dict[str, Any])
     return f"{before}={value}; Expires={expires}; Max-Age={max_age}{after}"
 
 
-@functools.lru_cache(maxsize=8)
-def _dump_around(name: str, **attributes: Any) -> tuple[str, str]:
-    """Return what a Set-Cookie header says before and after the value."""
-    before, _, after = dump_cookie(name, **attributes).partition("=")
-    return before, after
+#: What surrounds the value changes with the settings only.
+_dump_cookie = functools.lru_cache(maxsize=8, typed=True)(dump_cookie)
 
 
 def choose(settings: Settings, cookies: Sequence[Cookie]) -> Cookie | None:

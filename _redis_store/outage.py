@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Flask, Response, after_this_request, has_request_context
+from flask import Flask, Response, has_request_context, request
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
@@ -17,6 +17,7 @@ from _redis_store.signals import tell, unavailable
 log = logging.getLogger("redis_store")
 
 RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
+FAILED = "redis_store.failed"  # the key in a WSGI environ by which a request says that Redis failed it
 
 
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
@@ -44,15 +45,16 @@ def for_views() -> Iterator[None]:
             raise
         log.warning("%s", error)
         tell(unavailable, "view")
-        after_this_request(say_when)
+        request.environ[FAILED] = True
         raise SessionUnavailable from None
 
 
-def say_when(response: Response) -> Response:
-    """Add Retry-After to a 503, whoever made its page; return the response."""
-    if response.status_code == 503:
+def show(app: Flask, response: Response) -> None:
+    """Make a 500 that an outage led to a 503, and add Retry-After to a 503, whoever made its page."""
+    if response.status_code == 500:  # an error handler was the first to ask Redis, say
+        refuse(app, response)
+    elif response.status_code == 503:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER))
-    return response
 
 
 def refuse(app: Flask, response: Response) -> None:
@@ -72,5 +74,5 @@ def refuse(app: Flask, response: Response) -> None:
     response.status_code = 503
     response.content_type = page.content_type
     response.cache_control.no_store = True
+    response.headers["Retry-After"] = str(RETRY_AFTER)
     response.set_data(page.get_data())
-    say_when(response)

@@ -11,7 +11,7 @@ from flask.sessions import SecureCookieSession
 
 from _redis_store.change import changed_keys, is_empty, owners_of
 from _redis_store.cookie import Cookie, choose, is_due, read_all
-from _redis_store.outage import SessionUnavailable, is_tearing_down
+from _redis_store.outage import SessionUnavailable, for_views, is_tearing_down
 from _redis_store.record import load_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings
@@ -178,6 +178,7 @@ class RedisSession(SecureCookieSession):
         """Give the session a new sid when the request ends, as a change of the owner does by itself."""
         self.regenerated = True
 
+    @for_views()
     def ttl(self) -> int | None:
         """Return the seconds until the record in Redis expires. None: there is none. StoreUnavailable."""
         return self.store.ttl(self.sid) if self.record else None

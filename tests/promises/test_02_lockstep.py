@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask, get_flashed_messages, session
+from flask import Flask, Response, get_flashed_messages, session
 from support.apps import route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
 from support.project import recipe
@@ -301,3 +301,19 @@ def test_a_refresh_of_a_session_that_ended_sets_neither(app: Flask, client: Any,
         assert set_cookie(browser.get(path)) is None
         clock.offset = 0
     assert client.keys() == []
+
+
+def test_a_response_class_of_the_apps_own_sets_and_deletes_the_cookie(app: Flask) -> None:
+    """By its `set_cookie`, as with Flask's own sessions: or a logout would delete another cookie than was set."""
+
+    class Shop(Response):
+        def set_cookie(self, *args: Any, **attributes: Any) -> None:
+            super().set_cookie(*args, **(attributes | {"path": "/shop"}))
+
+    app.response_class = Shop
+    route(app, "/shop/in", lambda: session.update(n=1))
+    route(app, "/shop/out", lambda: session.clear())
+    browser = app.test_client()
+    for path in ("/shop/in", "/shop/out"):
+        assert "; Path=/shop" in str(set_cookie(browser.get(path)))
+    assert browser.get_cookie("session", path="/shop") is None

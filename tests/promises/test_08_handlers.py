@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask, Response, abort, flash, session
-from support.apps import route, set_cookie
+from support.apps import interface_of, route, set_cookie
 from support.clock import Clock
 from support.outages import Outage, assert_unavailable, cookie_of, get, make_app, make_outage
 
@@ -78,6 +78,27 @@ def test_a_handler_is_asked_when_other_sessions_cannot_be_listed_or_ended(app: F
         response = get(app, path, None)
         assert_unavailable(response)
         assert response.text == "our own"
+
+
+def test_an_error_handler_that_is_the_first_to_ask_redis_makes_it_503(app: Flask, outage: Outage) -> None:
+    """A failure while Flask answers another one would be a 500."""
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.register_error_handler(ZeroDivisionError, lambda error: str(interface_of(app).sessions_of("ada")))
+    route(app, "/bug", lambda: 1 / 0)
+    outage.begin()
+    assert_unavailable(get(app, "/bug", None))
+
+
+def test_a_page_that_shows_the_ttl_is_503(app: Flask, outage: Outage) -> None:
+    """Though the session was read before the outage began."""
+
+    def show() -> str:
+        session.get("n")
+        outage.begin()
+        return str(session.ttl())  # type: ignore[attr-defined]
+
+    route(app, "/ttl", show)
+    assert_unavailable(get(app, "/ttl", cookie_of(app)))
 
 
 def test_a_503_of_the_apps_own_is_left_alone(app: Flask, outage: Outage) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask, session
+from flask import Flask, request, session
 from redis.connection import BlockingConnectionPool
 from redis.exceptions import (
     ConnectionError,
@@ -275,6 +275,21 @@ def test_the_pools_words_are_those_that_the_breaker_knows(server: RedisServer) -
         assert str(caught.value) in POOL_IS_FULL
         pool.release(held)
         pool.disconnect()
+
+
+def test_a_context_inside_a_request_leaves_it_its_time_budget(client: Any) -> None:
+    """It may have the same environ, and a session of its own, which is gone before the request is."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=2)
+    app.session_interface = interface = RedisSessionInterface(client)
+
+    def nest() -> str:
+        with app.request_context(request.environ):
+            session.get("n")
+        return str(interface.namespace("X").sender.budget < 3)
+
+    route(app, "/", nest)
+    assert app.test_client().get("/").text == "True"
 
 
 def test_a_store_with_a_time_budget_can_be_an_apps_store(client: Any) -> None:
