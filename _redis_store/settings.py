@@ -59,8 +59,12 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", value, re.ASCII) is not None
 
 
-def _is_no_text(value: Any) -> bool:
-    return not isinstance(value, str)  # "False" would be true
+def _is_flag(value: Any) -> bool:
+    return value is None or isinstance(value, bool)  # "False" would be true, and 0 be sent as "Secure=0", which is
+
+
+def _is_domain(value: Any) -> bool:
+    return not value or (isinstance(value, str) and bool(value.partition(":")[0].lstrip(".").encode("idna")))
 
 
 #: What `read` checks: default (None: that is Flask's), what is accepted, in words.
@@ -75,11 +79,11 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_OWNER_KEYS": (("_user_id", "user_id"), lambda value: _are(value, str), "a list of keys of the session"),
     "SESSION_COOKIE_NAME": (None, _is_token, "a name as RFC 6265 allows it"),
     "SESSION_COOKIE_PATH": (None, _or_none(_is_text), "a path, or None"),
-    "SESSION_COOKIE_DOMAIN": (None, lambda value: not value or isinstance(value, str), "a domain, or None"),
-    "SESSION_COOKIE_SECURE": (None, _is_no_text, "True or False"),
-    "SESSION_COOKIE_HTTPONLY": (None, _is_no_text, "True or False"),
-    "SESSION_COOKIE_PARTITIONED": (None, _is_no_text, "True or False"),
-    "SESSION_REFRESH_EACH_REQUEST": (None, _is_no_text, "True or False"),
+    "SESSION_COOKIE_DOMAIN": (None, _is_domain, "a domain, or None"),
+    "SESSION_COOKIE_SECURE": (None, _is_flag, "True or False"),
+    "SESSION_COOKIE_HTTPONLY": (None, _is_flag, "True or False"),
+    "SESSION_COOKIE_PARTITIONED": (None, _is_flag, "True or False"),
+    "SESSION_REFRESH_EACH_REQUEST": (None, _is_flag, "True or False"),
     "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
     "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a lifetime: a timedelta or seconds, 1 s to 68 years"),
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
@@ -142,7 +146,7 @@ def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
     if known is None and (strangers := _find_strangers(app)):
         log.warning("settings of Flask-Session mean nothing here: %s", "; ".join(strangers))
     # A list is copied, so that a change inside it is seen.
-    values = tuple([value.copy() if type(value) is list else value for value in _values(app.config)])
+    values = tuple([list(value) if isinstance(value, list) else value for value in _values(app.config)])
     app.extensions["redis_session"] = (values, clock), settings
     return settings
 
@@ -157,12 +161,19 @@ def _find_strangers(app: Flask) -> list[str]:
     ]
 
 
+def _takes(accepts: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return accepts(value)
+    except ValueError:
+        return False
+
+
 def _check(app: Flask, clock: Callable[[], float]) -> Settings | None:
     """Fill in defaults, and make a snapshot. ValueError: a setting is wrong."""
     config = app.config
     for name, (default, accepts, expected) in SETTINGS.items():
         value = config.setdefault(name, default)
-        if not accepts(value):
+        if not _takes(accepts, value):
             shown = "not shown" if "SECRET" in name else repr(value)
             raise ValueError(f"{name} is {shown}; expected {expected}")
     if config["SESSION_USE_SIGNER"] and not app.secret_key:

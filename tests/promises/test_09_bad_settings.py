@@ -50,8 +50,8 @@ def test_a_wrong_setting_is_one_error_in_the_log(client: Any, caplog: pytest.Log
 WRONG: dict[str, list[Any]] = {
     "SESSION_COOKIE_NAME": ["", "my session", "a;b", "größe", None, 5],
     "SESSION_COOKIE_PATH": [5, b"/"],
-    "SESSION_COOKIE_DOMAIN": [True, 5],
-    "SESSION_COOKIE_SECURE": ["False", ""],
+    "SESSION_COOKIE_DOMAIN": [True, 5, "shop..example.com", "a" * 64 + ".example.com"],
+    "SESSION_COOKIE_SECURE": ["False", "", 0, []],
     "SESSION_COOKIE_HTTPONLY": ["False"],
     "SESSION_COOKIE_PARTITIONED": ["False"],
     "SESSION_REFRESH_EACH_REQUEST": ["False"],
@@ -85,7 +85,7 @@ def test_a_wrong_setting_is_refused_with_key_value_and_what_was_expected(client:
 RIGHT: dict[str, list[Any]] = {
     "SESSION_COOKIE_NAME": ["session", "__Host-session", "a.b~c"],
     "SESSION_COOKIE_PATH": [None, "", "/"],
-    "SESSION_COOKIE_DOMAIN": [None, False, ""],
+    "SESSION_COOKIE_DOMAIN": [None, False, "", ".localhost", "größe.example"],
     "SESSION_COOKIE_SECURE": [True, False, None],
     "SESSION_PERMANENT": [True, False],
     "SESSION_REFRESH_AFTER": [0, 1],
