@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from inspect import iscoroutinefunction
 
 from blinker import NamedSignal, Namespace
 from flask.globals import app_ctx
@@ -95,11 +96,13 @@ unavailable = _namespace.signal(
 
 def tell(signal: NamedSignal, reason: str, number: int = 1) -> None:
     """Tell the listeners of a signal, if it has any."""
-    if not signal.receivers or not number:
+    if not signal.receivers or signal.is_muted or not number:
         return
     app, outer = app_ctx.app if app_ctx else None, sys.exception()
     for listener in signal.receivers_for(app):
         try:
+            if iscoroutinefunction(listener):
+                raise TypeError("expected a function, not a coroutine function")
             listener(app, reason=reason, number=number)
         except Exception as error:  # it must not decide what becomes of the session
             raise_interruption(error, outer)

@@ -50,10 +50,10 @@ class Write:
         seen, content = self.session.record, self.change.mine
         if not seen and self.session.cleared and self.sid:  # who was signed in, under a sid just replaced, no longer is
             end_moved(self.store, self.sid)
-        for number in range(MAX_TRIES):
+        for _ in range(MAX_TRIES):
             self._check_size(record)
             if self._put(seen, content, record):
-                self._tell(seen, content, merged=number > 0)
+                self._tell(seen, content)
                 return self._finish(content, record)
             pause()
             seen = self.store.read(self.sid) or b""
@@ -141,10 +141,10 @@ class Write:
             except StoreUnavailable as error:
                 log.warning("%s", error)
 
-    def _tell(self, seen: bytes, content: Session, *, merged: bool) -> None:
+    def _tell(self, seen: bytes, content: Session) -> None:
         """Tell what became of the session."""
         kind = "regenerate" if self.change.kind == "move" else self.change.kind
-        if merged and seen:
+        if seen not in (b"", self.session.record) and not self.change.afresh:
             signals.tell(signals.merged, kind)
         if not content:
             signals.tell(signals.ended, "logout")

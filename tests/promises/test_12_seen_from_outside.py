@@ -173,6 +173,37 @@ def test_a_listener_that_fails_decides_nothing(app: Flask, told: Told, caplog: p
     assert "a listener of session-created failed" in caplog.text
 
 
+def test_a_signal_that_is_muted_tells_nobody(app: Flask, told: Told) -> None:
+    """As with blinker's own way to send it."""
+    with signals.created.muted():
+        visit(app, "/write")
+    assert told == []
+
+
+def test_a_coroutine_function_is_no_listener(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody would await it: it is a line in the log."""
+
+    async def listen(sender: Any, **said: Any) -> None:
+        pass
+
+    with signals.created.connected_to(listen, app):
+        visit(app, "/write")
+    assert "a listener of session-created failed" in caplog.text
+
+
+def test_a_login_that_replaces_what_another_request_wrote_is_no_merge(app: Flask, client: Any, told: Told) -> None:
+    """After `clear()`, nothing of the other one is kept."""
+
+    def late() -> None:
+        session.clear()
+        session["user_id"] = "bob"
+        client.set(f"SESSION:{sid_of(client)}", b'{"other":1}', ex=60)
+
+    route(app, "/late", late)
+    visit(app, "/write", "/late")
+    assert told == [("created", "write", 1), ("moved", "login", 1)]
+
+
 def test_a_signal_says_in_its_doc_what_its_reasons_are(app: Flask, told: Told) -> None:
     """The words can be looked up."""
     visit(app, "/write", "/login", "/regenerate", "/leave", "/logout")
