@@ -21,7 +21,7 @@ class Outage:
         self.client, self.begin, self.end = client, begin, end
 
 
-@pytest.fixture(params=["fakeredis", "stopped", "frozen"])
+@pytest.fixture(params=["fakeredis", "stopped", pytest.param("frozen", marks=pytest.mark.thorough)])
 def outage(request: pytest.FixtureRequest) -> Outage:
     """It refuses connections; or, the worse of the two, it does not answer."""
     if request.param == "fakeredis":

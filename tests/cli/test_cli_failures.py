@@ -45,7 +45,7 @@ def test_an_app_with_sessions_of_another_kind_is_refused(command: str) -> None:
     assert "session_interface is a SecureCookieSessionInterface" in result.stderr
 
 
-@pytest.mark.parametrize("where", ["refused", "frozen", "fakeredis"])
+@pytest.mark.parametrize("where", ["refused", pytest.param("frozen", marks=pytest.mark.thorough), "fakeredis"])
 @pytest.mark.parametrize("words", [*map(words_of, COMMANDS), ["list", "--owner", "ada"], ["revoke", "--owner", "ada"]])
 def test_an_outage_is_one_line_and_an_exit_code(words: list[str], where: str, app: Flask, make_server: Any) -> None:
     """On stderr, with exit code 1 and no traceback; it says how to wait longer, if that could help."""

@@ -315,7 +315,7 @@ def test_nobody_listening_costs_next_to_nothing() -> None:
 
 def test_one_user_never_gets_the_answer_to_another(server: Any) -> None:
     """A connection whose answer came too late is not used again: its next user would read it."""
-    store = RedisStore(server.connect(max_connections=1, socket_timeout=1))
+    store = RedisStore(server.connect(max_connections=1, socket_timeout=0.5))
     for name in ("ada", "bob"):
         store.set({"user": name}, name)
     for _ in range(rounds(1, 4)):

@@ -43,7 +43,7 @@ VERBS: dict[str, Callable[[RedisStore], Any]] = {
 
 
 @pytest.mark.parametrize("name", VERBS)
-@pytest.mark.parametrize("idle", [1, 5])
+@pytest.mark.parametrize("idle", [1, pytest.param(5, marks=pytest.mark.thorough)])
 def test_what_may_be_sent_twice_is_sent_on_a_new_connection(proxy: Proxy, name: str, idle: int) -> None:
     """Once, however many are forgotten: the others are not tried."""
     store = RedisStore(proxy.connect())
@@ -130,7 +130,7 @@ def test_no_page_of_a_session_notices(app: Flask, proxy: Proxy, path: str) -> No
     assert time.monotonic() - start < 1
 
 
-@pytest.mark.parametrize("path", ["/read", "/login"])
+@pytest.mark.parametrize("path", ["/read", pytest.param("/login", marks=pytest.mark.thorough)])
 def test_a_server_that_froze_is_told_in_time(app: Flask, make_server: Any, path: str) -> None:
     """With idle connections, too: within a second, and at once when a few have waited."""
     server = make_server()

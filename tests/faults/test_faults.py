@@ -104,8 +104,6 @@ FAULTS = [
     Fault("worker killed in the middle of requests", proxied, kill_worker, hold=0, workers=2, forked=1),
 ]
 
-USUAL = "Redis killed, restarted with its data"  #: the one that is in the usual tier, too
-
 
 @pytest.fixture
 def house(make_server: Any, tmp_path: Path) -> Iterator[House]:
@@ -157,7 +155,7 @@ def judge(fault: Fault, load: Load, injected: float, repaired: float) -> Iterato
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(each, id=each.name, marks=() if each.name == USUAL else pytest.mark.thorough) for each in FAULTS],
+    [pytest.param(each, id=each.name, marks=pytest.mark.thorough) for each in FAULTS],
 )
 def test_nobody_notices_more_than_a_503(house: House, fault: Fault, request: pytest.FixtureRequest) -> None:
     """Nor of that for longer than two seconds after the repair: nothing wrong, nothing late, nothing lost."""

@@ -11,7 +11,7 @@ from support.outages import Outage, assert_unavailable, cookie_of, get, make_app
 from redis_store import StoreUnavailable
 
 
-@pytest.fixture(params=["fakeredis", "stopped", "frozen"])
+@pytest.fixture(params=["fakeredis", "stopped", pytest.param("frozen", marks=pytest.mark.thorough)])
 def outage(request: pytest.FixtureRequest) -> Outage:
     return make_outage(request)
 

@@ -69,7 +69,10 @@ def copy_without(removed: list[str], folder: Path) -> None:
     (folder / "app.py").write_text(text)
 
 
-@pytest.mark.parametrize("removed", [*([role] for role in ROLES), ROLES], ids="+".join)
+ONE = [pytest.param([role], marks=pytest.mark.thorough, id=role) for role in ROLES]
+
+
+@pytest.mark.parametrize("removed", [*ONE, pytest.param(ROLES, id="all")])
 def test_a_role_is_removed_by_its_file_and_its_line(removed: list[str], tmp_path: Path) -> None:
     """The app starts, with settings of the role still there; the other roles and all pages work as before."""
     copy_without(removed, tmp_path)

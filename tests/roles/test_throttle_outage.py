@@ -18,7 +18,7 @@ import auth
 from app import create_app
 
 
-@pytest.fixture(params=["fakeredis", "stopped", "frozen", "full"])
+@pytest.fixture(params=["fakeredis", "stopped", pytest.param("frozen", marks=pytest.mark.thorough), "full"])
 def broken(request: pytest.FixtureRequest) -> tuple[Any, Callable[[], object]]:
     """A client, and what makes its Redis refuse, not answer, or take no more."""
     if request.param == "fakeredis":

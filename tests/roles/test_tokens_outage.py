@@ -36,7 +36,9 @@ class Fault(NamedTuple):
     end: Callable[[], object]
 
 
-@pytest.fixture(params=["fakeredis", "stopped", "frozen", "full", "few replicas"])
+@pytest.fixture(
+    params=["fakeredis", "stopped", pytest.param("frozen", marks=pytest.mark.thorough), "full", "few replicas"]
+)
 def fault(request: pytest.FixtureRequest) -> Fault:
     """A Redis that will refuse, not answer, or take no more."""
     kind = request.param

@@ -182,6 +182,7 @@ def test_a_session_lives_on_three_servers(store: RedisStore) -> None:
         live(store.client)
 
 
+@pytest.mark.thorough
 def test_every_verb_works_between_two_servers(group: ClusterGroup, store: RedisStore) -> None:
     """Moves too, there and back."""
     here, there, _ = (group.get_key_of(server) for server in group.servers)
@@ -197,6 +198,7 @@ def test_every_verb_works_between_two_servers(group: ClusterGroup, store: RedisS
     assert not store.destroy(there)
 
 
+@pytest.mark.thorough
 def test_a_slot_that_moves_is_followed(group: ClusterGroup, store: RedisStore) -> None:
     """While it is on its way (ASK), and when it has arrived (MOVED)."""
     source, target, _ = group.servers
@@ -217,7 +219,8 @@ def test_a_slot_that_moves_is_followed(group: ClusterGroup, store: RedisStore) -
     assert store.destroy(sid)
 
 
-@pytest.mark.parametrize("lost", [1, *(pytest.param(many, marks=pytest.mark.thorough) for many in (2, 3))])
+@pytest.mark.thorough
+@pytest.mark.parametrize("lost", [1, 2, 3])
 def test_frozen_servers_cost_less_than_a_second(group: ClusterGroup, store: RedisStore, lost: int) -> None:
     """Each command, of all threads, also the first one of a client; sessions on another server can be used.
 
@@ -242,6 +245,7 @@ def test_frozen_servers_cost_less_than_a_second(group: ClusterGroup, store: Redi
     assert fresh.get(sids[0]) == {"n": 1}
 
 
+@pytest.mark.thorough
 def test_the_first_server_that_is_asked_may_be_lost(group: ClusterGroup, store: RedisStore) -> None:
     """Of the servers in the URL two are asked, and any other will know."""
     sid = group.get_key_of(group.servers[2])
@@ -268,6 +272,7 @@ def test_no_cluster_yet_costs_next_to_nothing(tmp_path: Path) -> None:
         store.client.close()
 
 
+@pytest.mark.thorough
 def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
     """As with any other client of connect()."""
     store = RedisStore(connect(group.url, max_connections=1, timeout=5))
@@ -279,6 +284,7 @@ def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
     store.client.close()
 
 
+@pytest.mark.thorough
 def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -> None:
     """As the documentation says."""
     for server in group.servers:
@@ -304,6 +310,7 @@ def test_the_command_line_finds_sessions_in_all_slots(cluster: Any) -> None:
     assert run(args=["sessions", "revoke", "--owner", "ada", "--yes"]).stdout == "Ended 3 sessions.\n"
 
 
+@pytest.mark.thorough
 def test_a_read_survives_connections_that_were_forgotten(group: ClusterGroup, store: RedisStore) -> None:
     """By a load balancer, say: they are open, and nothing comes back; whichever server is asked for the others."""
     sid = store.set({"n": 1})

@@ -37,12 +37,10 @@ def test_a_session_lives_behind_sentinels(store: RedisStore) -> None:
     live(store.client)
 
 
-THOROUGH = pytest.mark.thorough
+pytestmark = pytest.mark.thorough
 
 
-@pytest.mark.parametrize(
-    "loss", [pytest.param(loss, marks=THOROUGH) for loss in ("a planned change", "kill -9", "frozen")]
-)
+@pytest.mark.parametrize("loss", ["a planned change", "kill -9", "frozen"])
 def test_a_new_master_is_followed(tmp_path: Path, loss: str) -> None:
     """Whatever became of the old one, no connection to it is used any more, and the session is still there."""
     with running(SentinelGroup(tmp_path, down_after=300)) as group:
@@ -72,7 +70,7 @@ def test_a_new_master_is_followed(tmp_path: Path, loss: str) -> None:
         store.client.connection_pool.disconnect()
 
 
-@pytest.mark.parametrize("number", [*(pytest.param(few, marks=THOROUGH) for few in (1, 2)), 3])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_frozen_sentinels_cost_less_than_a_second(group: SentinelGroup, store: RedisStore, number: int) -> None:
     """One that answers is enough; and without any, a client that knows the master goes on."""
     sid = store.set({"n": 1})

@@ -31,7 +31,7 @@ from support.tiers import rounds
 
 from redis_store import RedisSessionInterface
 
-EXAMPLES, STEPS = rounds(12, 60), 40
+EXAMPLES, STEPS = rounds(8, 60), 40
 UNTIL_FOUND = 300  # examples; most need few
 
 
@@ -70,6 +70,7 @@ def test_the_promises_hold_with_an_absolute_lifetime(durable: RedisServer, clock
     try_all(lambda: Machine(durable, clock, SESSION_ABSOLUTE_LIFETIME=ABSOLUTE_LIFETIME), run)
 
 
+@pytest.mark.thorough
 def test_the_promises_hold_on_a_cluster(durable: RedisServer, clock: Clock, run: settings) -> None:
     """There the commands go out one after the other, and anything may happen between two of them."""
 
@@ -81,6 +82,7 @@ def test_the_promises_hold_on_a_cluster(durable: RedisServer, clock: Clock, run:
     try_all(lambda: CommandByCommand(durable, clock, make_interface), run)
 
 
+@pytest.mark.thorough
 def test_the_promises_hold_on_one_server_command_by_command(durable: RedisServer, clock: Clock, run: settings) -> None:
     """Nor does anybody rely on it that a round trip is one step."""
     try_all(lambda: CommandByCommand(durable, clock, lambda client: RedisSessionInterface(Client(client))), run)

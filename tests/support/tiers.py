@@ -2,9 +2,8 @@
 
 What the usual tier leaves out:
 
-- Of a test with several parameters, most of their combinations. Each value of each parameter is there, and so each
-  backend. A test that is there twice only for its backends stays.
-- Of the tests of what stands around the store (AROUND), one backend: some run on the one, some on the other.
+- Of a test with several parameters, most of their combinations. Each value of each parameter is there.
+- Of the two backends, one: some tests of each promise run on fakeredis, and some on a redis-server.
 - Tests, and single `pytest.param`s, with the mark `thorough`.
 - Rounds: `rounds(few, many)` is how often something is done, or how many of something there are.
 
@@ -21,7 +20,7 @@ from zlib import crc32
 import pytest
 from hypothesis import settings
 
-AROUND = ("app", "cli", "roles", "study")  # folders of tests
+BACKENDS = ("fakeredis", "redis-server")  # of the fixture `client`
 
 _thorough = False
 
@@ -30,7 +29,7 @@ def choose(config: pytest.Config) -> None:
     """Take the tier from the command line, before the first test module is imported."""
     global _thorough
     _thorough = config.getoption("--thorough")
-    settings.register_profile("tier", max_examples=rounds(25, 100))
+    settings.register_profile("tier", max_examples=rounds(15, 100))
     settings.load_profile("tier")
 
 
@@ -73,9 +72,8 @@ def _place(item: pytest.Item) -> tuple[bool, int]:
 def _values(item: pytest.Item) -> set[object]:
     """Return what a test is there to show."""
     test, _, _ = item.nodeid.partition("[")
-    one_backend = item.path.parent.name in AROUND
-    shown = {name: value for name, value in _parameters(item).items() if not (one_backend and name == "client")}
-    return {(test, name, repr(value)) for name, value in {"": "", **shown}.items()}
+    values = {name: value for name, value in _parameters(item).items() if value not in BACKENDS or name != "client"}
+    return {(test, name, repr(value)) for name, value in {"": "", **values}.items()}
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:
