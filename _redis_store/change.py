@@ -18,7 +18,7 @@ def merge(
 ) -> Session:
     """Return `theirs`, with what changed from `base` to `mine` on top: of two writers of different keys both win.
 
-    On the same key `mine` wins, except that dicts are merged key by key in their turn; a list is one value.
+    On the same key `mine` wins, except that dicts are merged key by key as well; a list is one value.
     """
     merged = dict(theirs)
     for key in {**base, **mine}:

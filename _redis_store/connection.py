@@ -35,7 +35,7 @@ def connect(url: str, **options: Any) -> Any:
 
     The client is a `redis.Redis` (`Client`), or a `redis.RedisCluster`. redis-py's own defaults let one command wait
     for a minute. It would also repeat commands whose answer was lost, which is wrong for GETDEL and SET NX:
-    `RedisStore` repeats those that it may. And its protocol 3 turns off the check for a connection with an unread
+    `RedisStore` repeats those that it may. And its protocol 3 disables the check for a connection with an unread
     answer, which could then be the next user's session: hence protocol 2.
     """
     if not isinstance(url, str):

@@ -43,7 +43,7 @@ return {{0, {{}}}}
 
 
 def name_of(owner: Any) -> str:
-    """Return an owner as text, since Flask-Login and URLs turn a number into text as well.
+    """Return an owner as text, since Flask-Login and URLs make text of a number as well.
 
     As the record has him: an Enum is its value there.
     """

@@ -69,7 +69,7 @@ def parse_address(host: str, port: int) -> dict[str, Any]:
 
 
 class Sentinels(Sentinel):
-    """They are asked in turn for the master; together they may take as long as one server."""
+    """They are asked for the master one after the other; together they may take as long as one server."""
 
     def __init__(self, hosts: list[str], settings: dict[str, Any]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]

@@ -110,7 +110,7 @@ class RedisSession(SecureCookieSession):
         """Read the record, if nobody did. SessionUnavailable, once: Redis is away.
 
         From then on, and wherever Flask is answering another error already, the session is just empty: an error
-        page that shows who is signed in must not fail in its turn. `save_session` decides what becomes of the answer.
+        page that shows who is signed in must not fail as well. `save_session` decides what becomes of the answer.
         Afterwards it is raised each time, and a page that is being streamed breaks off; but in no teardown function,
         which Flask calls whatever the page is about.
         """
