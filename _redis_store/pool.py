@@ -19,8 +19,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from weakref import ref
 
-from redis import ConnectionPool
 from redis._parsers import _RESP2Parser
+from redis.connection import ConnectionPool, DefaultParser
 from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
 
 from _redis_store.failure import NO_CONNECTION
@@ -40,6 +40,8 @@ class Pool(ConnectionPool):
 
     def __init__(self, *, max_connections: int = 50, timeout: float | None = 20, **options: Any) -> None:
         self.timeout = timeout
+        if DefaultParser is _RESP2Parser and options.get("protocol") == 2:  # no hiredis
+            options.setdefault("parser_class", Parser)
         super().__init__(max_connections=max_connections, **options)
 
     def reset(self) -> None:
@@ -128,8 +130,6 @@ class Pool(ConnectionPool):
     def make_connection(self) -> Any:
         """Return a connection that is not connected yet, and does not count."""
         connection = self.connection_class(**self.connection_kwargs)
-        if type(connection._parser) is _RESP2Parser:
-            connection.set_parser(Parser)
         connection.watch, connection.is_new = NO_SOCKET, True
         return connection
 
