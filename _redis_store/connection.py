@@ -92,4 +92,6 @@ def _fault_of(client: Any) -> str | None:
         return "a pipeline sends nothing yet"
     if not callable(send) or not (hasattr(client, "execute_all") or hasattr(client, "pipeline")):
         return "it has no execute_command and pipeline"
+    if type(client).__module__.startswith("redis.commands."):  # client.json(), client.ft()
+        return "it is for one module of Redis"
     return None

@@ -53,6 +53,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a redis.sentinel.Sentinel": lambda: Sentinel([("localhost", 26379)]),
     "a redis.client.Pipeline": lambda: redis.Redis().pipeline(),
     "a redis.client.PubSub": lambda: redis.Redis().pubsub(),
+    "a redis.commands.json.JSON": lambda: redis.Redis().json(),
     "a redis.asyncio.client.Redis": lambda: redis.asyncio.Redis(),
     "a redis.asyncio.client.Pipeline": lambda: redis.asyncio.Redis().pipeline(),
     "a redis.asyncio.cluster.RedisCluster": lambda: redis.asyncio.RedisCluster(host="localhost"),
