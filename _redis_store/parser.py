@@ -6,6 +6,9 @@ from typing import Any
 
 from redis import exceptions
 from redis._parsers import _RESP2Parser
+from redis.connection import DefaultParser
+
+NO_HIREDIS = DefaultParser is _RESP2Parser
 
 
 class Parser(_RESP2Parser):

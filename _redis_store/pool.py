@@ -19,15 +19,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from weakref import ref
 
-from redis._parsers import _RESP2Parser
-from redis.connection import ConnectionPool, DefaultParser
+from redis import ConnectionPool
 from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, TimeoutError, WatchError
 
 from _redis_store.failure import NO_CONNECTION
-from _redis_store.parser import Parser
+from _redis_store.parser import NO_HIREDIS, Parser
 from _redis_store.watch import NO_SOCKET, check_health, make_ready
 
-PATIENCE = 0.05  # seconds; then a waiting call tries again: nobody tells it when Python frees a connection
 ANSWERED = (ResponseError, WatchError)  # after these, redis-py has read all the answers of a pipeline or a transaction
 
 
@@ -38,9 +36,11 @@ class Pool(ConnectionPool):
     `get_connection` and `release`, on the same connections. Other options go to redis-py's connections.
     """
 
+    patience = 0.05  #: seconds; then a waiting call tries again: nobody tells it when Python frees a connection
+
     def __init__(self, *, max_connections: int = 50, timeout: float | None = 20, **options: Any) -> None:
         self.timeout = timeout
-        if DefaultParser is _RESP2Parser and options.get("protocol") == 2:  # no hiredis
+        if NO_HIREDIS and options.get("protocol") == 2:
             options.setdefault("parser_class", Parser)
         super().__init__(max_connections=max_connections, **options)
 
@@ -179,7 +179,7 @@ class Pool(ConnectionPool):
             entry = ref(mailbox)
             self._waiting.append(entry)
             try:  # one may have come free just before
-                connection = self._pop() or self._make() or mailbox.get(timeout=min(left, PATIENCE))
+                connection = self._pop() or self._make() or mailbox.get(timeout=min(left, self.patience))
                 if connection := connection or self._make():
                     return connection
             except Empty:

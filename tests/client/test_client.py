@@ -206,11 +206,11 @@ def test_callers_wait_only_so_long_for_a_connection(server: RedisServer) -> None
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_waiting_caller_goes_on_at_once(server: RedisServer, monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
+def test_a_waiting_caller_goes_on_at_once(server: RedisServer, closed: bool) -> None:
     """With the connection that another one gives back, or with a new one when it was closed."""
-    monkeypatch.setattr("_redis_store.pool.PATIENCE", 60)
     client: Any = server.connect(max_connections=1, timeout=60)
     pool = client.connection_pool
+    pool.patience = 60
     connection = pool.get_connection()
     names: list[bytes] = []
     threads = [threading.Thread(target=lambda n=n: names.append(client.echo(n))) for n in "ab"]
