@@ -29,11 +29,11 @@ NEEDS_PROGRAMS = pytest.mark.skipif(
 
 
 @pytest.fixture
-def address(server: RedisServer) -> Iterator[str]:
+def site(server: RedisServer) -> Iterator[str]:
     """Where the app answers, on the tests' Redis."""
     config = {"SECRET_KEY": "k" * 32, "ACCOUNTS": {"ada": generate_password_hash("lovelace")}}
-    with serve(create_app(config, server.connect())) as address:
-        yield address
+    with serve(create_app(config, server.connect())) as site:
+        yield site
 
 
 def plain(output: str) -> str:
@@ -43,9 +43,9 @@ def plain(output: str) -> str:
 
 
 @NEEDS_PROGRAMS
-def test_a_session_is_seen_from_both_sides(server: RedisServer, address: str, tmp_path: Path) -> None:
+def test_a_session_is_seen_from_both_sides(server: RedisServer, site: str, tmp_path: Path) -> None:
     """Each command of the transcript, with the output that it has there."""
-    assert replay("docs/request.md", server, address, tmp_path) == 6
+    assert replay("docs/request.md", server, site, tmp_path) == 6
 
 
 @NEEDS_PROGRAMS
@@ -56,17 +56,17 @@ def test_the_complete_app_is_seen_from_both_sides(
     monkeypatch.setenv("FLASK_SECRET_KEY", "only-for-tests-" * 3)
     names: dict[str, Any] = {"__name__": "shop"}
     exec(recipe("def create_app("), names)
-    with serve(names["create_app"](server.connect())) as address:
-        assert replay("README.md", server, address, tmp_path) == 2
+    with serve(names["create_app"](server.connect())) as site:
+        assert replay("README.md", server, site, tmp_path) == 2
 
 
-def replay(page: str, server: RedisServer, address: str, folder: Path) -> int:
+def replay(page: str, server: RedisServer, site: str, folder: Path) -> int:
     """Run the commands of a page's transcript, and compare what they print; return how many there are."""
     (transcript,) = blocks("console", PAGES[page])
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
     documented, real = re.findall(SID, transcript)[0], ""
     for command, expected in steps:
-        command = command.replace("127.0.0.1:5000", address).replace("redis-cli", f"redis-cli -s {server.socket}")
+        command = command.replace("http://127.0.0.1:5000", site).replace("redis-cli", f"redis-cli -s {server.socket}")
         run = subprocess.run(
             ["sh", "-c", command.replace(documented, real)], cwd=folder, capture_output=True, text=True, check=True
         )

@@ -14,12 +14,11 @@ import flask
 import pytest
 from flask import Flask, Response, copy_current_request_context, session
 from markupsafe import Markup
-from support.apps import SECRET_KEY, route, sid_of
+from support.apps import route, sid_of
 from support.clock import Clock
-from support.streams import receive, stream, visitor
+from support.streams import make_app, receive, stream, visitor
 
 from _redis_store.record import load_record
-from redis_store import RedisSessionInterface
 
 
 @pytest.fixture
@@ -35,11 +34,7 @@ def client(server: fakeredis.FakeServer) -> Any:
 
 @pytest.fixture
 def app(client: Any, clock: Clock) -> Flask:
-    app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY)
-    app.session_interface = RedisSessionInterface(client, clock=clock)
-    route(app, "/start", lambda: session.update(n=1, cart=[1]))
-    return app
+    return make_app(client, clock)
 
 
 # A write after the response was sent ------------------------------------------------------------------------------

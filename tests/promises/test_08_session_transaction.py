@@ -8,11 +8,11 @@ from typing import Any
 import fakeredis
 import pytest
 from flask import Flask, session
-from support.apps import SECRET_KEY, route
+from support.apps import route
 from support.clock import Clock
-from support.streams import visitor
+from support.streams import make_app, visitor
 
-from redis_store import RedisSessionInterface, StoreUnavailable
+from redis_store import StoreUnavailable
 
 
 @pytest.fixture
@@ -28,11 +28,7 @@ def client(server: fakeredis.FakeServer) -> Any:
 
 @pytest.fixture
 def app(client: Any, clock: Clock) -> Flask:
-    app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY)
-    app.session_interface = RedisSessionInterface(client, clock=clock)
-    route(app, "/start", lambda: session.update(n=1, cart=[1]))
-    return app
+    return make_app(client, clock)
 
 
 def test_session_transaction_raises_when_the_session_cannot_be_read(app: Flask, server: fakeredis.FakeServer) -> None:

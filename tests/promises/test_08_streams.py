@@ -13,11 +13,11 @@ import flask
 import pytest
 from flask import Flask, Response, copy_current_request_context, session, stream_with_context
 from flask.typing import ResponseReturnValue
-from support.apps import SECRET_KEY, route
+from support.apps import route
 from support.clock import Clock
-from support.streams import receive, stream, visitor
+from support.streams import make_app, receive, stream, visitor
 
-from redis_store import RedisSessionInterface, SessionUnavailable, StoreUnavailable
+from redis_store import SessionUnavailable, StoreUnavailable
 
 
 @pytest.fixture
@@ -33,11 +33,7 @@ def client(server: fakeredis.FakeServer) -> Any:
 
 @pytest.fixture
 def app(client: Any, clock: Clock) -> Flask:
-    app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY)
-    app.session_interface = RedisSessionInterface(client, clock=clock)
-    route(app, "/start", lambda: session.update(n=1, cart=[1]))
-    return app
+    return make_app(client, clock)
 
 
 def careful() -> str:

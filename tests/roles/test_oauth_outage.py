@@ -12,7 +12,8 @@ import fakeredis
 import pytest
 import requests
 from flask import session
-from support.roles.oauth import CONFIG, Browser, Provider, Strict, assert_refused, serve
+from support.roles.oauth import CONFIG, Browser, Provider, Strict, assert_refused
+from support.serving import serve
 
 from app import create_app
 from redis_store import RedisSession, StoreUnavailable

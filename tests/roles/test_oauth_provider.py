@@ -14,18 +14,8 @@ from flask import redirect, request
 from joserfc.jwk import ECKey, OctKey, OKPKey
 from support.apps import interface_of
 from support.clock import StillClock
-from support.roles.oauth import (
-    CLIENT,
-    CONFIG,
-    Browser,
-    Provider,
-    Sign,
-    Strict,
-    assert_refused,
-    make_key,
-    serve,
-    signed_with,
-)
+from support.roles.oauth import CLIENT, CONFIG, Browser, Provider, Sign, Strict, assert_refused, make_key, signed_with
+from support.serving import serve
 
 from app import create_app
 from roles import oauth

@@ -34,8 +34,8 @@ def test_a_program_gets_tokens_as_shown(server: RedisServer, tmp_path: Path) -> 
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.M)
     assert len(steps) == 8
     script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in steps)
-    with serve(create_app({**config, "ACCESS_TOKEN_KEY": "a" * 32}, server.connect())) as address:
-        words = ["sh", "-euc", script.replace("127.0.0.1:5000", address)]
+    with serve(create_app({**config, "ACCESS_TOKEN_KEY": "a" * 32}, server.connect())) as site:
+        words = ["sh", "-euc", script.replace("http://127.0.0.1:5000", site)]
         run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     first, second = ((tmp_path / name).read_text() for name in ("first", "second"))
     assert first != second

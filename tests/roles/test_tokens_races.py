@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from support.clock import StillClock
-from support.crash import crash_after
+from support.crash import Mortal
 from support.faults.network import Proxy
 from support.roles.tokens import (
     CONFIG,
@@ -153,10 +153,12 @@ def test_a_lost_list_makes_no_family_that_nobody_can_end(app: Flask, client: Any
 
 
 @pytest.mark.parametrize("alive", range(4))
-def test_a_crash_in_a_login_leaves_no_family_that_is_not_listed(app: Flask, client: Any, alive: int) -> None:
+def test_a_crash_in_a_login_leaves_no_family_that_is_not_listed(least: Any, client: Any, alive: int) -> None:
     """After each number of its three commands: what is there, a logout everywhere ends."""
+    mortal = Mortal(least)
+    app = create_app(PATIENT, mortal)
     app.extensions["auth_check"] = auth.fits  # not throttled
-    with crash_after(alive):
+    with mortal.dying_after(alive):
         log_in(app)
     assert families(client) <= listed(client)
     assert len(families(client)) == (alive >= 2)

@@ -12,12 +12,12 @@ from werkzeug.serving import make_server
 
 @contextmanager
 def serve(app: Flask) -> Iterator[str]:
-    """Serve the app in threads, inside the block; yield host and port."""
+    """Serve the app in threads, inside the block; yield its URL."""
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # how soon it sees that it is over
     thread.start()
     try:
-        yield f"127.0.0.1:{http.server_port}"
+        yield f"http://127.0.0.1:{http.server_port}"
     finally:
         http.shutdown()
         thread.join()

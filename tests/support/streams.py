@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response, stream_with_context
+from flask import Flask, Response, session, stream_with_context
+
+from redis_store import RedisSessionInterface
+from support.apps import SECRET_KEY, route
+from support.clock import Clock
+
+
+def make_app(client: Any, clock: Clock) -> Flask:
+    """An app whose Redis may be away."""
+    app = Flask("app")
+    app.config.update(SECRET_KEY=SECRET_KEY)
+    app.session_interface = RedisSessionInterface(client, clock=clock)
+    route(app, "/start", lambda: session.update(n=1, cart=[1]))
+    return app
 
 
 def visitor(app: Flask) -> Any:

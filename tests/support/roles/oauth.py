@@ -13,10 +13,8 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from http.cookiejar import Cookie
 from pathlib import Path
@@ -30,13 +28,13 @@ from flask import Flask, request
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 from werkzeug.security import generate_password_hash
-from werkzeug.serving import make_server
 
 from app import create_app
 from roles import oauth
 from support.apps import SECRET_KEY
 from support.clock import StillClock
 from support.servers import PATIENCE
+from support.serving import serve
 
 CLIENT = {"OAUTH_CLIENT_ID": "our-app", "OAUTH_CLIENT_SECRET": "only-for-tests"}
 HASH = generate_password_hash("lovelace", "pbkdf2:sha256:1")
@@ -135,20 +133,6 @@ class Strict:
         claims = {**claims, "exp": now + 60, **self.claims}
         claims = {name: value for name, value in claims.items() if value is not None}
         return {"access_token": "none of ours", "token_type": "Bearer", "id_token": self.sign(claims)}
-
-
-@contextmanager
-def serve(app: Flask) -> Iterator[str]:
-    """Where the app answers."""
-    http = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # how soon it sees that it is over
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}"
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 class Browser(requests.Session):
