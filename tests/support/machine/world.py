@@ -52,12 +52,10 @@ class World(RuleBasedStateMachine):
         self.patience = 0
 
     def be_patient(self, seconds: float) -> None:
-        """So long the app's connections wait for an answer from now on."""
+        """So long the app waits for an answer from now on, on a connection that is there before it is needed."""
         self.pool_of_app.connection_kwargs["socket_timeout"] = seconds
-        for connection in self.pool_of_app._connections:
-            connection.socket_timeout = seconds
-            if connection._sock:
-                connection._sock.settimeout(seconds)
+        self.pool_of_app.disconnect()
+        self.pool_of_app.release(self.pool_of_app.get_connection())
 
     def teardown(self) -> None:
         self.server.thaw()
@@ -119,8 +117,8 @@ class World(RuleBasedStateMachine):
         if outage == "down":
             self.server.stop()
         elif outage == "frozen":
-            self.server.freeze()
             self.be_patient(FROZEN)
+            self.server.freeze()
         else:
             self.client.config_set("min-replicas-to-write", 1)
 
