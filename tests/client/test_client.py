@@ -16,6 +16,7 @@ from support.proxy import Proxy
 from support.servers import RedisServer
 
 from _redis_store.connection import connect
+from _redis_store.parser import Parser
 
 #: A command, its options, and what shows that redis-py made something of the answer.
 COMMANDS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
@@ -124,37 +125,43 @@ def test_a_command_that_cannot_be_sent_costs_no_connection(server: RedisServer) 
     assert client.echo("x") == b"x"
 
 
+class Breaking(Parser):
+    """A parser that fails after so many answers, when there is an error."""
+
+    error: type[BaseException] | None = None
+    answers = 0
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        kind = type(self)
+        if kind.error and not kind.answers:
+            raise kind.error
+        kind.answers -= bool(kind.error)
+        return super().read_response(*args, **kwargs)
+
+
+@pytest.fixture
+def breaking() -> type[Breaking]:
+    return type("Breaking", (Breaking,), {})
+
+
 @pytest.mark.parametrize("send", ["execute_command", "execute_all"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ResponseError, OSError])
-def test_what_breaks_off_an_answer_closes_the_connection(server: RedisServer, error: Any, send: str) -> None:
+def test_what_breaks_off_an_answer_closes_the_connection(
+    server: RedisServer, breaking: type[Breaking], error: Any, send: str
+) -> None:
     """Whatever it is, and after some answers; it is raised, and the next command has its own answer."""
-    client: Any = server.connect(max_connections=1)
+    client: Any = server.connect(max_connections=1, parser_class=breaking)
     client.ping()
     (connection,) = client.connection_pool._connections
     many = send == "execute_all"
-    connection._parser = Broken(connection._parser, error, answers=1 if many else 0)
+    breaking.error, breaking.answers = error, 1 if many else 0
     with pytest.raises(redis.ConnectionError if error is OSError else error):
         client.execute_all([("ECHO", "1"), ("ECHO", "2"), ("ECHO", "3")]) if many else client.echo("1")
+    breaking.error = None
     assert connection._sock is None
     assert client.connection_pool._connections == []
     assert client.echo("4") == b"4"
     assert client.connection_pool._connections != [connection]
-
-
-class Broken:
-    """A parser that fails after so many answers."""
-
-    def __init__(self, parser: Any, error: type[BaseException], answers: int) -> None:
-        self.parser, self.error, self.answers = parser, error, answers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.parser, name)
-
-    def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        if self.answers == 0:
-            raise self.error
-        self.answers -= 1
-        return self.parser.read_response(*args, **kwargs)
 
 
 @pytest.mark.parametrize("use", ["execute_command", "pipeline"])
@@ -266,16 +273,16 @@ def test_redis_py_gives_back_no_connection_that_may_have_unread_answers(
     assert bool(connection._sock) is kept
 
 
-def test_errors_that_are_kept_hold_no_connection(server: RedisServer) -> None:
+def test_errors_that_are_kept_hold_no_connection(server: RedisServer, breaking: type[Breaking]) -> None:
     """Their tracebacks do not count: an app may log or collect them."""
-    client: Any = server.connect(max_connections=3, timeout=0.1)
+    client: Any = server.connect(max_connections=3, timeout=0.1, parser_class=breaking)
     errors = []
     for _ in range(10):
-        connection = client.connection_pool.get_connection()
-        connection._parser = Broken(connection._parser, KeyError, answers=0)
-        client.connection_pool.release(connection)
+        client.ping()
+        breaking.error = KeyError
         with pytest.raises(KeyError) as caught:
             client.ping()
+        breaking.error = None
         errors.append(caught.value)
     assert client.ping()
 
