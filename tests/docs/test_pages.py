@@ -189,5 +189,6 @@ def test_every_table_is_compared(page: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """What an adopter needs; the rest is in docs/."""
-    assert len(PAGES["README.md"].split()) <= 1500
+    """What an adopter needs; the rest is in docs/. A line between two cells of a table is no word."""
+    words = [word for word in PAGES["README.md"].split() if re.search(r"\w", word)]
+    assert len(words) <= 1500
