@@ -16,6 +16,9 @@ NAMED = re.compile(
 )
 ELSEWHERE = {"shop.py", "conftest.py"}  # files that a reader makes
 
+#: Blocks of the exercises: all are applied to a copy.
+EXERCISES = re.findall(r"^```python\n(.+)$", PAGES["docs/exercises.md"], re.M)
+
 #: What runs or compares each block of code, by its first line: a test, or a program of conformance/.
 BLOCKS = {
     "README.md": {
@@ -29,6 +32,10 @@ BLOCKS = {
         "client = create_app": "test_a_test_client_needs_one_line",
     },
     "docs/benchmarks.md": {"python3 benchmarks/run.py": "test_what_measures_anew_knows_its_options"},
+    "docs/exercises.md": {
+        ".venv/bin/python -m pytest": "test_an_exercise_turns_the_test_red_that_it_names",
+        **dict.fromkeys(EXERCISES, "test_an_exercise_turns_the_test_red_that_it_names"),
+    },
     "docs/faults.md": {".venv/bin/python -m pytest": "test_what_measures_anew_knows_its_options"},
     "docs/koa-session2.md": {".venv/bin/python conformance/koa.py": "test_the_conformance_with_koa_is_a_program"},
     "docs/learn.md": {

@@ -1,0 +1,60 @@
+"""docs/exercises.md: what each exercise changes turns exactly the test red that it names."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.project import PAGES, ROOT, blocks
+
+EXERCISES = re.findall(r"^## (\d+)\. (.*?)\n(.*?)(?=^## |\Z)", PAGES["docs/exercises.md"], re.M | re.S)
+NEEDED = ("_redis_store", "docs", "roles", "static", "study", "templates", "tests")  # by the tests that are named
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what the tests need."""
+    for path in ROOT.glob("*.*"):
+        if path.is_file():
+            shutil.copy(path, folder)
+    for name in NEEDED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def run(folder: Path, file: str) -> set[str]:
+    """Return the tests of a file that fail; of one that runs on several backends, the name alone."""
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", file]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    failed = re.findall(r"^FAILED (.*?)(?: - .*)?$", run.stdout, re.M)
+    return {re.sub(r"\[(fakeredis|redis-server).*", "", name) for name in failed}
+
+
+def first_only(number: str) -> list[pytest.MarkDecorator]:
+    return [] if number == "1" else [pytest.mark.thorough]
+
+
+def test_there_are_at_least_eight() -> None:
+    """Numbered, each with a question and an answer."""
+    assert [number for number, _, _ in EXERCISES] == [str(number + 1) for number in range(len(EXERCISES))]
+    assert len(EXERCISES) >= 8
+    assert all("?" in text and "<summary>Answer</summary>" in text for _, _, text in EXERCISES)
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param(text, marks=first_only(number), id=title) for number, title, text in EXERCISES]
+)
+def test_an_exercise_turns_the_test_red_that_it_names(text: str, tmp_path: Path) -> None:
+    """In its file that test fails, and no other."""
+    copy_project(tmp_path)
+    (named,) = re.findall(r"^Red: `(.+)`$", text, re.M)
+    (file,) = re.findall(r"^In `(.+)`, (?:delete|replace)$", text, re.M)
+    old, new = (*blocks("python", text), "")[:2]
+    if (code := (tmp_path / file).read_text()).count(old) == 0:  # a part of a line
+        old, new = old.rstrip(), new.rstrip()
+    assert code.count(old) == 1
+    (tmp_path / file).write_text(code.replace(old, new))
+    assert run(tmp_path, named.partition("::")[0]) == {named}
