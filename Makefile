@@ -1,6 +1,7 @@
 # The same few verbs on a laptop and in CI (.ci/run). `make` alone lists them.
 
 PYTHON = .venv/bin/python
+AXE = build/axe/node_modules/axe-core/axe.min.js
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -13,6 +14,9 @@ test: .venv/ready  ## each promise, in two minutes; ARGS="tests/roles -k limit" 
 
 thorough: .venv/ready  ## the same with every round, order and fault
 	$(PYTHON) -m pytest --thorough $(ARGS)
+
+browser: .venv/ready $(AXE)  ## the pages in Chromium, which make thorough has too; needs chromium, and npm for axe-core
+	$(PYTHON) -m pytest --thorough $(or $(ARGS),tests/browser)
 
 check: .venv/ready  ## types, lint and format
 	.venv/bin/mypy .
@@ -41,4 +45,9 @@ dist: .venv/ready  ## what a release uploads, in dist/; and the wheel, installed
 	.venv/bin/pip install --quiet -r requirements-dev.txt
 	touch $@
 
-.PHONY: help run test thorough check conformance benchmark dist
+# What finds barriers in pages. Without it the tests that ask it are skipped.
+$(AXE): Makefile
+	npm install --prefix build/axe --no-audit --no-fund --no-package-lock --ignore-scripts axe-core@4.14.1
+	touch $@
+
+.PHONY: help run test thorough browser check conformance benchmark dist

@@ -20,7 +20,11 @@ from support.servers import PATIENCE, RedisServer
 from redis_store import RedisSessionInterface, RedisStore
 
 ROLES = sorted(path.stem for path in Path(__file__).parent.glob("support/roles/[a-z]*.py"))
-pytest_plugins = ["support.plugin", *(f"support.roles.{role}" for role in ROLES)]  # with fixtures of its own, each
+pytest_plugins = [
+    "support.plugin",
+    "support.chromium",
+    *(f"support.roles.{role}" for role in ROLES),
+]  # with fixtures of its own, each
 
 
 @pytest.fixture
