@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from support.certificates import make_certificates
 from support.topology import HOST, TcpServer, live
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import RedisStore, StoreUnavailable, connect
 
-CONFIG = """
-[req]
-distinguished_name = name
-[name]
-[authority]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-subjectKeyIdentifier = hash
-[server]
-authorityKeyIdentifier = keyid
-subjectAltName = DNS:localhost
-"""
-
-
-def make_certificates(folder: Path) -> None:
-    """An authority, and a certificate by it for "localhost"."""
-    (folder / "config").write_text(CONFIG)
-    for name, issuer in (("authority", []), ("server", ["-CA", "authority.crt", "-CAkey", "authority.key"])):
-        command = ["openssl", "req", "-x509", "-config", "config", "-extensions", name, "-subj", f"/CN={name}"]
-        command += ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.crt"]
-        subprocess.run([*command, *issuer], cwd=folder, check=True, capture_output=True)
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServer]:
     """A private ``redis-server`` that speaks nothing but TLS, and wants a password."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl on the PATH")
     folder = tmp_path_factory.mktemp("tls")
     make_certificates(folder)
     options = ["--save", "", "--tls-auth-clients", "no", "--requirepass", "hunter22"]

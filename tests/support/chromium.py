@@ -31,8 +31,8 @@ class Problems(list[str]):
         return context
 
     def _note_message(self, message: ConsoleMessage) -> None:
-        # Chromium reports the status of each error page, too; those of files are seen in `_note_response`.
-        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource: the server"):
+        # Chromium complains of each error page, too, and of a server that ended; for files there is `_note_response`.
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource:"):
             self.append(f"{message.type}: {message.text}")
 
     def _note_response(self, response: Response) -> None:
