@@ -185,7 +185,7 @@ def refuse_cross_site() -> None:
     else:
         allowed = origin is not None or "Cookie" not in request.headers
     if not allowed:
-        abort(403, "This request does not seem to come from a page of this site.")
+        abort(403, "This form does not seem to come from a page of this site. Send it from the page here.")
 
 
 def add_headers(response: Response) -> Response:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, abort
 from flask.testing import FlaskClient
 from support.demo import CONFIG, OURS, commands, end, end_others, key_of, make_app, sid_of, sign_in, sign_out, status
 
@@ -207,6 +207,28 @@ def test_errors_have_a_page(status: int, method: str, path: str, options: dict[s
     assert f"<small>{status}</small>" in answer.text
     assert "Content-Security-Policy" in answer.headers
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "Go back, and send it in another way."),
+        (403, "Nothing was done."),
+        (404, "Look for a typing error"),
+        (405, "Open that page, and use its button."),
+        (413, "A form has at most 16384 bytes here"),
+        (429, "Wait a while, then try again."),
+        (500, "tell whoever runs this site"),
+        (503, "Your cookie was not touched"),
+        (418, "teapot"),
+    ],
+)
+def test_an_error_page_says_what_to_do(status: int, words: str, app: Flask) -> None:
+    """In plain words; of an error that nobody thought of, what its own text says."""
+    app.add_url_rule("/broken", view_func=lambda: abort(status))
+    page = app.test_client().get("/broken").text
+    assert words in page
+    assert ('<a href="">Try again</a>' in page) == (status == 503)
 
 
 def test_a_wrong_method_is_told_the_right_one(web: FlaskClient) -> None:
