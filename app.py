@@ -26,6 +26,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.security import generate_password_hash
 
 import auth
+import study.live
 from redis_store import (
     MAKE_KEY,
     RETRY_AFTER,
@@ -83,6 +84,10 @@ def create_app(
     app.register_blueprint(auth.blueprint)
     for name in ROLES:
         importlib.import_module(f"roles.{name}").init_app(app)
+    if app.config["STUDY"] is None:
+        app.config["STUDY"] = "embedded" in app.extensions
+    if app.config["STUDY"]:
+        study.live.init_app(app)
     if not app.config["ACCOUNTS"]:
         app.logger.warning("ACCOUNTS is empty: nobody can sign in with a password")
 
@@ -91,7 +96,7 @@ def create_app(
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, show_error)
     app.register_error_handler(StoreUnavailable, show_outage)
-    app.add_url_rule("/", view_func=home)
+    app.add_url_rule("/", "home", study.live.home if app.config["STUDY"] else home)
     app.add_url_rule("/health/live", view_func=live)
     app.add_url_rule("/health/ready", view_func=ready)
     return app
@@ -108,6 +113,7 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=WEEK,
         MAX_CONTENT_LENGTH=16 * 1024,  # bytes; a form, or a small JSON object, is all that anyone has to send
+        STUDY=None,  # whether `/` shows how sessions work; None: if the app is embedded
         PROXIES=0,  # how many are in front of the app; each adds an address to X-Forwarded-For
     )
     app.config.from_prefixed_env()
@@ -120,13 +126,15 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
         raise ValueError(f"MAX_CONTENT_LENGTH is {limit!r}; expected a whole number of bytes")
     if type(proxies := app.config["PROXIES"]) is not int or proxies < 0:
         raise ValueError(f"PROXIES is {proxies!r}; expected how many there are in front of the app")
+    if not isinstance(studied := app.config["STUDY"], bool | None):
+        raise ValueError(f"STUDY is {studied!r}; expected True, False or None")
     if proxies:  # or all visitors would share the proxy's address, and its limit of attempts to sign in
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0)  # type: ignore[method-assign]
 
 
 def embed_redis(app: Flask) -> Any:
     """Return a Redis inside this process. Make a secret and an account, if there are none: no setting is needed."""
-    app.extensions["embedded"] = True
+    server = app.extensions["embedded"] = fakeredis.FakeServer()
     if app.secret_key is None:
         app.secret_key = secrets.token_hex(32)
     sign_in = ""
@@ -141,7 +149,7 @@ def embed_redis(app: Flask) -> Any:
                 "No REDIS_URL, and not Flask's own server: several workers would not share sessions, and whoever can "
                 "reach the demo account can use it"
             )
-    return fakeredis.FakeRedis()
+    return fakeredis.FakeRedis(server=server)
 
 
 def connect_redis(url: str) -> Any:

@@ -165,6 +165,7 @@ def test_wrong_accounts_stop_the_start(accounts: Any) -> None:
         ("PROXIES", "one"),
         ("PROXIES", True),
         ("PROXIES", -1),
+        ("STUDY", "yes"),
         ("PERMANENT_SESSION_LIFETIME", 0),
         ("PERMANENT_SESSION_LIFETIME", "a week"),
         ("SESSION_COOKIE_SAMESITE", "Yes"),
@@ -242,7 +243,7 @@ def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path)
     """The script starts a server, shows how to look at it, and takes it away in the end."""
     find_redis_server()  # which the script needs
     sources = ("app.py", "auth.py", "redis_store.py", "_redis_store")
-    for name in (*sources, "roles", "templates", "static", "run-on-redis"):
+    for name in (*sources, "roles", "study", "templates", "static", "run-on-redis"):
         Path(tmp_path, name).symlink_to(ROOT / name)
     programs = Path(tmp_path, ".venv", "bin")  # stands for the one that the quick start makes
     programs.mkdir(parents=True)

@@ -58,7 +58,8 @@ GONE = {"throttle": 401, "tokens": 404, "oauth": 404}
 
 def copy_without(removed: list[str], folder: Path) -> None:
     """Copy the app, without the file and the line of each of these roles."""
-    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("_redis_store", "templates", "static", "roles"))]:
+    folders = ("_redis_store", "roles", "static", "study", "templates")
+    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in folders)]:
         copy = shutil.copytree if path.is_dir() else shutil.copy
         copy(path, folder / path.name)
     text = (folder / "app.py").read_text()
