@@ -271,13 +271,13 @@ def _callers() -> Iterator[Caller]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if file := _file_of(code.co_filename):
+        if file := file_of(code.co_filename):
             yield Caller(file, code.co_qualname.replace(".<locals>", ""), frame.f_lineno)
         frame = frame.f_back
 
 
 @functools.lru_cache(maxsize=1000)
-def _file_of(filename: str) -> str | None:
+def file_of(filename: str) -> str | None:
     """Return the path below the project. None: it is somebody else's, or this file."""
     path = Path(filename)
     if not path.is_relative_to(ROOT) or path == Path(__file__):

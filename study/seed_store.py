@@ -71,12 +71,14 @@ class SeedSession(dict[str, Any], SessionMixin):
 class SeedInterface(SessionInterface):
     """The middleware: the raw sid in the cookie ``ssw``."""
 
+    name = "ssw"
+
     def __init__(self, client: Any, max_age: float = WEEK) -> None:
         self.store, self.max_age = SeedStore(client), max_age
 
     def open_session(self, app: Flask, request: Request) -> SeedSession:
         """Read the session, whether the page will use it or not."""
-        sid = request.cookies.get("ssw")
+        sid = request.cookies.get(self.name)
         if not sid:
             return SeedSession({}, None)
         found = self.store.get(sid)  # an error here is a 500 for which no handler is asked
@@ -89,9 +91,9 @@ class SeedInterface(SessionInterface):
             return
         if session.sid and text in ("{}", "null"):
             self.store.destroy(session.sid)
-            response.delete_cookie("ssw")  # with no domain, whatever it was set with
+            response.delete_cookie(self.name)  # with no domain, whatever it was set with
             return
         sid = self.store.set(json.loads(text), session.sid, self.max_age)  # nothing asks whether it ended meanwhile
-        if session.wanted or sid != request.cookies.get("ssw"):  # after an update the cookie keeps its old end
+        if session.wanted or sid != request.cookies.get(self.name):  # after an update the cookie keeps its old end
             end = datetime.now(UTC) + timedelta(milliseconds=self.max_age)
-            response.set_cookie("ssw", sid, expires=end, httponly=True)
+            response.set_cookie(self.name, sid, expires=end, httponly=True)

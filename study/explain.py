@@ -1,0 +1,102 @@
+"""What a command of Redis did, in plain words: for somebody who sees it for the first time."""
+
+from __future__ import annotations
+
+from study.recording import Sent
+
+NOTHING = ("(nil)", "0", "[]")
+
+#: By command, and whether the answer is something.
+PLAIN = {
+    ("GET", True): "A value is read.",
+    ("GET", False): "There is no such key.",
+    ("GETDEL", True): "Read and deleted in one step: it is good once.",
+    ("GETDEL", False): "There is none. Either there never was, or it has been used.",
+    ("DEL", True): "The record is deleted. The session has ended.",
+    ("DEL", False): "There was nothing to delete.",
+    ("EXPIRE", True): "The record lives on, as long as the cookie that goes out with this answer.",
+    ("EXPIRE", False): "There is no record any more, so nothing lives on.",
+    (
+        "ZADD",
+        False,
+    ): "The sessions that are to end are marked: a sign-in that is under way with one of them will see it.",
+    ("ZREM", True): "Its name leaves the owner's list.",
+    ("ZREM", False): "The owner's list does not have it any more.",
+    ("ZSCORE", True): "It is still in the list: nobody signed it out everywhere meanwhile.",
+    ("ZSCORE", False): "It is not in the list: somebody signed out everywhere meanwhile.",
+    ("ZRANGE", True): "The owner's list has the names of all their sessions.",
+    ("ZRANGE", False): "The owner's list is empty.",
+}
+
+#: Of the thirty lines, where that differs.
+SEED = {
+    ("GET", True): "The session is read before the page runs, whether the page will use it or not.",
+    ("GET", False): "Nobody is known by this name. Anything may be asked: the cookie is not checked.",
+    ("SET", True): "All of the session is written, over whatever is there. Nobody looks what that is.",
+}
+
+
+def explain(store: str, sent: Sent) -> str:
+    """Return what a command did, in one sentence or two. `store` is "seed" or "ours"."""
+    name, found = sent.words[0], sent.answer not in NOTHING
+    if sent.failed:
+        return explain_failure(store, sent)
+    if store == "seed" and (name, found) in SEED:
+        return SEED[name, found]
+    if name == "EVAL":
+        return explain_script(sent)
+    if name == "SET" and "NX" in sent.words:
+        new = "A new record, with an end. It is written only if there is no such key."
+        return new if found else "There is such a key already, so nothing is written."
+    if name == "SET":
+        return "A record is written, with an end."
+    if name == "GET" and sent.words[1].startswith("MOVED:"):
+        return "It has moved to another sid meanwhile." if found else "Has it moved to another sid meanwhile? No."
+    if name == "GET" and is_called_by(sent, "RedisSession._read"):
+        first = "The page touched flask.session, or its cookie was due: only now is the record read."
+        return first if found else "There is no such record: the session has ended."
+    if name == "GET" and is_called_by(sent, "Write.run"):
+        return "What is there now? This request will merge its change into it." if found else "Nothing: it has ended."
+    return PLAIN.get((name, found), "")
+
+
+def explain_failure(store: str, sent: Sent) -> str:
+    """Return what becomes of a command that failed."""
+    if store == "seed":
+        if sent.words[0] == "SET":
+            return "It failed. The store prints the error, and goes on as if it had not."
+        return "It failed. The error goes up, past every error handler of the app."
+    if is_called_by(sent, "Write._undo"):
+        return "What may have been written is taken back, for nobody will have its cookie. That fails as well."
+    if sent.words[0] in ("GET", "TTL"):
+        return "It failed, at once. The page that wanted to read hears of it: a 503."
+    return "It failed. What was asked cannot be stored, so the answer will be a 503."
+
+
+def explain_script(sent: Sent) -> str:
+    """Return what a script of ours did. Scripts are told apart by the commands in them."""
+    script, done = sent.words[1], sent.answer not in NOTHING
+    if "ZADD" in script and "NX" in sent.words:
+        return "The new session enters the list of its owner, before its record is written."
+    if "ZADD" in script:
+        return "The list of its owner learns until when the session may live now."
+    if "ZREM" in script:
+        moved = "In one step the record moves to a new key, and the old key is gone."
+        return moved if done else "The record is not what this request read, so nothing moves."
+    if "SET" in script:
+        written = "A compare-and-set. The record still is what this request read, so it is replaced."
+        return written if done else "A compare-and-set. The record is not what this request read: nothing is written."
+    return "A script: its commands run in one step."
+
+
+def explain_cookie(store: str, change: str) -> str:
+    """Return what it means that an answer sets the cookie, deletes it, or leaves it alone."""
+    if change == "set":
+        ours = "The cookie is signed, and ends when the record does: both have the same number of seconds."
+        return "The cookie is the bare sid." if store == "seed" else ours
+    return "The browser forgets its cookie." if change == "deleted" else ""
+
+
+def is_called_by(sent: Sent, name: str) -> bool:
+    """Return whether this function was on its way when the command was sent."""
+    return any(caller.name == name for caller in sent.callers)

@@ -1,0 +1,152 @@
+"""A story: people with browsers, one app, one Redis, and what came of it."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+from redis_store import RedisSessionInterface
+from study.redis import StoryRedis
+from study.seed_store import SeedInterface
+from study.shop import make_shop
+from study.tab import Clock, Jar, Tab, World
+from study.timeline import REDIS, STORY, Step, Timeline
+
+DAY = 24 * 60 * 60  # seconds
+STORES = {"seed": "the thirty lines", "ours": "redis_store.py"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was promised, whether it held, and what was seen."""
+
+    promise: str
+    held: bool
+    seen: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A story that can be told with either store."""
+
+    title: str
+    about: str  # one sentence, for the list
+    seed: str  # why the thirty lines do what they do
+    ours: str  # why redis_store.py does
+    tests: dict[str, str]  # by store: what holds that, as "file::name"
+    tell: Callable[[Story], None]
+    make_app: Callable[[str, Any, Clock], Flask]  # the app that it is about: for a store, a client, a clock
+
+    @property
+    def name(self) -> str:
+        """Its place in a URL."""
+        return self.tell.__name__.replace("_", "-")
+
+    @property
+    def code(self) -> str:
+        """The function, as "file::name"."""
+        return f"{self.tell.__module__.replace('.', '/')}.py::{self.tell.__name__}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A story that has been told."""
+
+    scenario: Scenario
+    store: str
+    steps: Sequence[Step]
+    lanes: Sequence[str]
+    verdict: Verdict
+    seconds: float
+
+
+class Story:
+    """What a scenario tells: it makes browsers, lets things happen to Redis, and says at its end what was promised."""
+
+    def __init__(self, store: str, redis: StoryRedis, make_app: Callable[[Any, Clock], Flask]) -> None:
+        clock = Clock()
+        app = make_app(redis.client, clock)
+        name = getattr(app.session_interface, "name", None) or app.config["SESSION_COOKIE_NAME"]
+        self.store, self.redis = store, redis
+        self.world = World(app, redis, clock, Timeline(store), name)
+        self.tabs: list[Tab] = []
+        self.verdict: Verdict | None = None
+
+    def browser(self, name: str) -> Tab:
+        """Return a tab of a browser that nobody has used yet."""
+        return self._open(name, Jar())
+
+    def another_tab(self, name: str, other: Tab) -> Tab:
+        """Return another tab of the same browser: they share their cookies."""
+        return self._open(name, other.jar)
+
+    def _open(self, name: str, jar: Jar) -> Tab:
+        self.tabs.append(Tab(self.world, name, jar))
+        return self.tabs[-1]
+
+    def tell(self, text: str, why: str = "") -> None:
+        """Say what happens besides."""
+        self.world.timeline.add(STORY, "note", text, why=why)
+
+    def let_pass(self, days: int) -> None:
+        """Let so many days pass, for cookies and for Redis."""
+        self.redis.let_pass(days * DAY)
+        self.world.clock.offset += days * DAY
+        self.world.timeline.add(
+            STORY, "note", f"{days} {'days pass' if days > 1 else 'day passes'}", holds=self.redis.show()
+        )
+        for tab in self.tabs:
+            tab.drop_cookies()
+
+    def redis_goes_away(self) -> None:
+        """Have Redis out of reach."""
+        self.redis.go_away()
+        self.world.timeline.add(REDIS, "redis", "is out of reach", why="Its machine restarts, or a cable is out.")
+
+    def redis_comes_back(self) -> None:
+        """Have it again."""
+        self.redis.come_back()
+        self.world.timeline.add(REDIS, "redis", "is back", holds=self.redis.show())
+
+    def redis_is_full(self) -> None:
+        """Have Redis refuse each write."""
+        self.redis.fill()
+        self.world.timeline.add(REDIS, "redis", "is full", why="It still reads, and refuses every write.")
+
+    def promise(self, promise: str, *, held: bool, yes: str, no: str) -> None:
+        """End the story: what was promised, and what is to be said if it held, and if it did not."""
+        self.verdict = Verdict(promise, held, yes if held else no)
+
+
+def make_shop_of(store: str, client: Any, clock: Clock) -> Flask:
+    """Return the shop with the sessions of a store."""
+    interface = SeedInterface(client) if store == "seed" else RedisSessionInterface(client, clock=clock)
+    return make_shop(interface)
+
+
+def play(scenario: Scenario, store: str, redis: StoryRedis | None = None, *, app_of: str | None = None) -> Run:
+    """Tell a story with a store, "seed" or "ours", and return what happened.
+
+    Each wait in it has an end, so that this has one too. A test may hand it another Redis, and the app of the other
+    store.
+    """
+    start = time.perf_counter()
+    redis = redis or StoryRedis()
+    story = Story(store, redis, functools.partial(scenario.make_app, app_of or store))
+    try:
+        contextvars.Context().run(scenario.tell, story)  # nothing of a request that asks for it
+    finally:
+        redis.make_room()
+        if redis.away:
+            redis.come_back()
+    if story.verdict is None:
+        raise RuntimeError(f"{scenario.name} has no end")
+    lanes = [*dict.fromkeys(tab.name for tab in story.tabs), REDIS]
+    steps = story.world.timeline.steps
+    return Run(scenario, store, steps, lanes, story.verdict, time.perf_counter() - start)

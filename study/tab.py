@@ -1,0 +1,252 @@
+"""A tab of a browser: it asks for pages, keeps the cookies, and may have to wait."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html import unescape
+from inspect import unwrap
+from typing import NamedTuple
+
+from flask import Flask
+from werkzeug.http import dump_cookie
+from werkzeug.wrappers import Response
+
+from study.recording import Recording, Sent, Words, file_of, recording, shorten_text
+from study.redis import StoryRedis, writes
+from study.timeline import Facts, Place, Timeline
+
+PATIENCE = 5  # seconds that anybody here waits for anybody else
+
+_log: ContextVar[list[str] | None] = ContextVar("log", default=None)
+
+
+class Clock:
+    """Time in a story: it runs, and days may pass at once."""
+
+    offset = 0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset
+
+
+class World(NamedTuple):
+    """What all tabs of a story have in common."""
+
+    app: Flask
+    redis: StoryRedis
+    clock: Clock
+    timeline: Timeline
+    cookie_name: str
+
+
+class Cookie(NamedTuple):
+    """A cookie in a browser."""
+
+    value: str
+    ends: float | None  # Unix time; None: with the browser
+
+
+class Jar(dict[str, Cookie]):
+    """The cookies of a browser, which its tabs share."""
+
+
+class Answer:
+    """What came back from a request."""
+
+    def __init__(self, response: Response, cookie: str, sent: Recording) -> None:
+        self.status = response.status_code
+        self.text = read_text(response)  #: what the user sees
+        self.cookie = cookie  #: "set", "deleted" or ""
+        self.commands = [command.words[0] for command in sent.commands]
+
+
+class Gate:
+    """Where a request waits, before its first write, until the story lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        self.holds = False  #: whether a request waits here, or did
+        self.answer: Answer | None = None
+        self.error: BaseException | None = None
+
+    def stop(self, commands: Sequence[Words]) -> None:
+        """Wait, if these commands write."""
+        if not self.open.is_set() and any(writes(words) for words in commands):
+            self.holds = True
+            self.reached.set()
+            if not self.open.wait(PATIENCE):
+                raise TimeoutError("nobody let this request go on")
+
+
+class Tab:
+    """A tab with a name, which is its lane in the story."""
+
+    def __init__(self, world: World, name: str, jar: Jar) -> None:
+        self.world, self.name, self.jar = world, name, jar
+
+    def get(self, path: str, says: str) -> Answer:
+        """Ask for a page. `says` is what the person does, in words."""
+        return self._send("GET", path, says)
+
+    def post(self, path: str, says: str, **form: str) -> Answer:
+        """Send a form."""
+        return self._send("POST", path, says, form)
+
+    @contextmanager
+    def held(self, path: str, says: str, **form: str) -> Iterator[Gate]:
+        """Send a form by which the server has read the session, and not written it, when the block begins.
+
+        It goes on when the block ends. So what happens inside comes in the middle of it.
+        """
+        gate = Gate()
+        thread = threading.Thread(
+            target=copy_context().run, args=(self._run_held, gate, path, says, form), name=f"{self.name}, held"
+        )
+        thread.start()
+        try:
+            gate.reached.wait(PATIENCE)
+            if not gate.holds:
+                raise gate.error or RuntimeError("the request did not come to a write")
+            self._tell("wait", "has to wait", why="It has read the session, and not written it yet.")
+            yield gate
+            self._tell("wait", "goes on", why="It still has what it read before.")
+        finally:
+            gate.open.set()
+            thread.join(2 * PATIENCE)
+        if gate.error is not None:
+            raise gate.error
+
+    def _run_held(self, gate: Gate, path: str, says: str, form: dict[str, str]) -> None:
+        try:
+            gate.answer = self._send("POST", path, says, form, gate=gate)
+        except BaseException as error:
+            gate.error = error
+        finally:
+            gate.reached.set()
+
+    def copy_cookies(self, other: Tab, says: str) -> None:
+        """Get the cookies of another browser, by whatever means."""
+        self.jar.update(other.jar)
+        self._tell("cookie", says, self._cookies())
+
+    def put_cookie(self, value: str, says: str) -> None:
+        """Have this as the session's cookie, wherever it comes from."""
+        self.jar[self.world.cookie_name] = Cookie(value, None)
+        self._tell("cookie", says, self._cookies())
+
+    def drop_cookies(self) -> None:
+        """Forget what has ended, as browsers do."""
+        now = self.world.clock()
+        for name, cookie in [*self.jar.items()]:
+            if cookie.ends is not None and cookie.ends <= now:
+                del self.jar[name]
+                self._tell("cookie", "forgets its cookie", why="Its time is over.")
+
+    @property
+    def cookie(self) -> str:
+        """The value of the session's cookie. Empty: there is none."""
+        held = self.jar.get(self.world.cookie_name)
+        return held.value if held else ""
+
+    def _cookies(self) -> list[tuple[str, str]]:
+        pairs = [f"{name}={shorten_text(cookie.value)}" for name, cookie in self.jar.items()]
+        return [("Cookie", "; ".join(pairs) or "none")]
+
+    def _send(
+        self, method: str, path: str, says: str, form: dict[str, str] | None = None, gate: Gate | None = None
+    ) -> Answer:
+        world = self.world
+        shown = " ".join(f"{name}={'•' * 8 if name == 'password' else value}" for name, value in (form or {}).items())
+        view = find_view(world.app, path, method)
+        self._tell("request", says, [("Request", f"{method} {path} {shown}".strip()), *self._cookies()], view=view)
+
+        def before(commands: Sequence[Words]) -> None:
+            if gate is not None:
+                gate.stop(commands)
+            world.redis.check(commands)
+
+        def after(commands: Sequence[Sent]) -> None:
+            world.timeline.add_commands(self.name, commands, world.redis.show)
+
+        said: list[str] = []
+        token = _log.set(said)
+        try:
+            with recording(before, after) as sent:
+                browser = world.app.test_client(use_cookies=False)
+                response = browser.open(path, method=method, data=form, headers=self._headers())
+        finally:
+            _log.reset(token)
+        change, cookies = self._keep(response)
+        answer = Answer(response, change, sent)
+        log = [("Log", shorten_text(line)) for line in said]
+        facts = [("Status", response.status), ("Cookie", cookies), ("Sees", answer.text), *log]
+        world.timeline.add_answer(self.name, facts, change, view)
+        return answer
+
+    def _tell(self, kind: str, title: str, facts: Facts = (), *, why: str = "", view: str = "") -> None:
+        self.world.timeline.add(self.name, kind, title, facts, why=why, code=[Place(view)] if view else [])
+
+    def _headers(self) -> dict[str, str]:
+        pairs = [dump_cookie(name, cookie.value, path=None) for name, cookie in self.jar.items()]
+        return {"Cookie": "; ".join(pairs)} if pairs else {}
+
+    def _keep(self, response: Response) -> tuple[str, str]:
+        """Do what the response says about cookies. Return what that was: in a word, and as it is shown."""
+        change, shown = "", "left alone"
+        for header in response.headers.getlist("Set-Cookie"):
+            pair, *rest = header.split("; ")
+            name, _, value = pair.partition("=")
+            lifetime = lifetime_of(dict(part.lower().partition("=")[::2] for part in rest))
+            if lifetime is not None and lifetime <= 0:
+                self.jar.pop(name, None)
+                change, shown = "deleted", f"{name} is deleted"
+                continue
+            self.jar[name] = Cookie(value, None if lifetime is None else self.world.clock() + lifetime)
+            attributes = [part for part in rest if not part.lower().startswith(("path", "expires", "max-age"))]
+            ends = "with the browser" if lifetime is None else f"in {round(lifetime)} s"
+            change, shown = "set", "; ".join([f"{name}={shorten_text(value)}", f"ends {ends}", *attributes])
+        return change, shown
+
+
+def find_view(app: Flask, path: str, method: str) -> str:
+    """Return the function that answers, as "file::name"."""
+    endpoint, _ = app.url_map.bind("localhost").match(path, method)
+    code = unwrap(app.view_functions[endpoint]).__code__
+    return f"{file_of(code.co_filename)}::{code.co_qualname}"
+
+
+def lifetime_of(attributes: dict[str, str]) -> float | None:
+    """Return the seconds that a cookie lives, from the attributes of its header. None: as long as the browser."""
+    if "max-age" in attributes:
+        return float(attributes["max-age"])
+    if "expires" in attributes:
+        return (parsedate_to_datetime(attributes["expires"]) - datetime.now(UTC)).total_seconds()
+    return None
+
+
+def read_text(response: Response) -> str:
+    """Return what a person would read of a page, or of Flask's own error."""
+    text = response.get_data(as_text=True)
+    if response.mimetype != "text/html" or "<" not in text:
+        return text
+    return " ".join(unescape(re.sub(r"<title>.*?</title>|<[^>]*>", " ", text, flags=re.S)).split())
+
+
+def keep_log(record: logging.LogRecord) -> bool:
+    """Keep what the library logs about a request of a story, and return whether it should be logged all the same."""
+    said = _log.get()
+    if said is None:
+        return True
+    said.append(record.getMessage())
+    return False
+
+
+logging.getLogger("redis_store").addFilter(keep_log)

@@ -1,0 +1,94 @@
+"""What happens in a story, step by step, on one timeline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from study.explain import explain, explain_cookie
+from study.recording import Caller, Sent
+from study.redis import Entry, writes
+
+Facts = Sequence[tuple[str, str]]
+
+REDIS = "Redis"  # its lane
+STORY = ""  # the lane of what is told besides
+MAX_STEPS = 300
+
+#: What only passes commands on. Who uses it says more.
+PLUMBING = ("_redis_store/sender.py", "_redis_store/client.py", "study/tab.py", "study/story.py", "study/redis.py")
+
+
+class Place(NamedTuple):
+    """A function of this project, and a line of its file that was on its way; 0: all of it."""
+
+    name: str  # "file::name"
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happened."""
+
+    number: int
+    lane: str
+    kind: str  # request, command, wait, answer, cookie, redis or note
+    title: str
+    at: float  # seconds after the story began
+    facts: Facts = ()
+    why: str = ""
+    code: Sequence[Place] = ()  # the functions that did it, the innermost first
+    holds: Sequence[Entry] | None = None  # what Redis holds afterwards; None: as before
+
+
+@dataclass
+class Timeline:
+    """The steps of a story. `store` is "seed" or "ours"."""
+
+    store: str
+    steps: list[Step] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, lane: str, kind: str, title: str, facts: Facts = (), **more: object) -> None:
+        """Note that something happened now. RuntimeError: too much did."""
+        with self.lock:
+            if len(self.steps) == MAX_STEPS:
+                raise RuntimeError(f"a story has more than {MAX_STEPS} steps")
+            at = time.perf_counter() - self.began
+            self.steps.append(Step(len(self.steps) + 1, lane, kind, title, at, facts, **more))  # type: ignore[arg-type]
+
+    def add_commands(self, tab: str, commands: Sequence[Sent], show: Callable[[], Sequence[Entry]]) -> None:
+        """Note what a request of this tab sent to Redis, in one round trip. `show` returns what Redis holds."""
+        for sent in commands:
+            facts = [("For", tab), ("Answer", sent.answer), ("Time", f"{sent.seconds * 1000:.2f} ms")]
+            if len(commands) > 1:
+                facts.append(
+                    ("Sent", "together with the step before" if sent is not commands[0] else "first of several")
+                )
+            last = sent is commands[-1]
+            holds = show() if last and any(writes(each.words) for each in commands) and not sent.failed else None
+            code, why = places_of(sent.callers), explain(self.store, sent)
+            self.add(REDIS, "command", sent.text, facts, why=why, code=code, holds=holds)
+
+    def add_answer(self, tab: str, facts: Facts, cookie: str, view: str) -> None:
+        """Note the answer to a request of this tab. `cookie`: what became of it, in a word."""
+        sets = {"seed": "study/seed_store.py::SeedInterface.save_session"}
+        ours = "redis_store.py::RedisSessionInterface._set_cookie"
+        code = [Place(sets.get(self.store, ours) if cookie else view)]
+        self.add(
+            tab, "answer", f"gets {dict(facts)['Status']}", facts, why=explain_cookie(self.store, cookie), code=code
+        )
+
+
+def places_of(callers: Sequence[Caller]) -> list[Place]:
+    """Return the function that sent a command, and the one that called it; without those that only pass it on."""
+    places: dict[str, Place] = {}
+    for caller in callers:
+        name = f"{caller.file}::{caller.name.partition('.<')[0]}"
+        if caller.file not in PLUMBING and "<" not in name:
+            places.setdefault(name, Place(name, caller.line))
+    return [*places.values()][:2]

@@ -1,0 +1,158 @@
+"""The stories as tests: each breaks the thirty lines, and not our sessions; on fakeredis and on a server."""
+
+from __future__ import annotations
+
+import ast
+import threading
+from typing import Any
+
+import pytest
+from support.project import ROOT
+from support.study import check, make_redis, outline
+
+from study.recording import SECRET
+from study.scenarios import SCENARIOS
+from study.story import Scenario, Story, play
+
+BACKENDS = ["fakeredis", "redis-server"]
+EACH = pytest.mark.parametrize("name", SCENARIOS)
+
+
+@EACH
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_redis_store_keeps_the_promise(name: str, backend: str, request: pytest.FixtureRequest) -> None:
+    """Of each story."""
+    run = play(SCENARIOS[name], "ours", make_redis(backend, request))
+    assert run.verdict.held, run.verdict.seen
+
+
+@EACH
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_thirty_lines_break_the_promise(name: str, backend: str, request: pytest.FixtureRequest) -> None:
+    """Of each story."""
+    run = play(SCENARIOS[name], "seed", make_redis(backend, request))
+    assert not run.verdict.held, run.verdict.seen
+
+
+@EACH
+@pytest.mark.parametrize(("store", "other"), [("seed", "ours"), ("ours", "seed")])
+def test_with_the_stores_exchanged_no_story_comes_out_right(name: str, store: str, other: str) -> None:
+    """It would show nothing, if it did."""
+    check(play(SCENARIOS[name], store))
+    with pytest.raises(AssertionError):
+        check(play(SCENARIOS[name], store, app_of=other))
+
+
+@EACH
+@pytest.mark.parametrize("store", ["seed", "ours"])
+def test_a_story_is_the_same_each_time(name: str, store: str) -> None:
+    """What people do, what Redis is asked, and in which order: threads do not race, they are held."""
+    runs = [outline(play(SCENARIOS[name], store)) for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+@EACH
+def test_no_story_shows_a_secret(name: str) -> None:
+    """No sid, no signature, no password; of either store."""
+    for store in ("seed", "ours"):
+        for step in play(SCENARIOS[name], store).steps:
+            shown = repr((step.title, step.facts, step.holds))
+            assert not SECRET.search(shown), shown
+            assert "lovelace" not in shown
+
+
+@EACH
+def test_a_story_is_short(name: str) -> None:
+    """It reads like one: at most twenty lines, with a sentence for the list, and words for both stores."""
+    told = SCENARIOS[name]
+    (node,) = [
+        node
+        for node in ast.walk(ast.parse((ROOT / told.code.partition("::")[0]).read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == told.tell.__name__
+    ]
+    assert (node.end_lineno or 0) - node.lineno < 27
+    assert len(node.body) <= 14
+    assert all([told.title, told.about, told.seed, told.ours])
+
+
+@EACH
+def test_a_story_names_tests_that_exist(name: str) -> None:
+    """For either store."""
+    for named in SCENARIOS[name].tests.values():
+        file, _, function = named.partition("::")
+        assert f"\ndef {function}(" in (ROOT / file).read_text()
+    assert set(SCENARIOS[name].tests) == {"seed", "ours"}
+
+
+@EACH
+def test_a_step_says_what_happened_and_who_did_it(name: str) -> None:
+    """Commands and answers name a function; what goes to Redis is explained."""
+    for store in ("seed", "ours"):
+        run = play(SCENARIOS[name], store)
+        for step in run.steps:
+            assert step.title
+            assert step.lane in {*run.lanes, ""}
+            if step.kind == "command":
+                assert step.code, step
+                assert step.why, step
+
+
+def make(tell: Any) -> Scenario:
+    words = {"title": "", "about": "", "seed": "", "ours": "", "tests": {}}
+    return Scenario(tell=tell, make_app=SCENARIOS["two-tabs-write"].make_app, **words)  # type: ignore[arg-type]
+
+
+def held_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.endswith("held")]
+
+
+def test_a_story_that_fails_leaves_no_thread() -> None:
+    """The request that was held goes on, and ends."""
+
+    def breaks(story: Story) -> None:
+        tab = story.browser("Tab")
+        with tab.held("/cart", "waits", item="tea"):
+            assert held_threads()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        play(make(breaks), "ours")
+    assert held_threads() == []
+
+
+def test_a_request_that_never_writes_cannot_be_held() -> None:
+    """That is said at once, and nobody waits."""
+
+    def waits(story: Story) -> None:
+        with story.browser("Tab").held("/login", "has the wrong password", user="ada", password="wrong"):
+            raise AssertionError
+
+    with pytest.raises(RuntimeError, match="did not come to a write"):
+        play(make(waits), "seed")
+    assert held_threads() == []
+
+
+def test_a_story_without_an_end_is_none() -> None:
+    """It has to say what was promised."""
+    with pytest.raises(RuntimeError, match="has no end"):
+        play(make(lambda story: None), "ours")
+
+
+def test_stories_do_not_meet() -> None:
+    """Each has a Redis of its own, however many are told at once."""
+    runs: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: runs.append(play(SCENARIOS["two-tabs-write"], "ours"))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({tuple(outline(run)) for run in runs}) == 1
+    assert all(run.verdict.held for run in runs)
+
+
+def test_the_list_is_in_one_place() -> None:
+    """A function becomes a story by its decorator; its place in a URL is its name."""
+    assert len(SCENARIOS) >= 12
+    assert all(name == told.name and name.replace("-", "").isalpha() for name, told in SCENARIOS.items())

@@ -1,0 +1,60 @@
+"""A story on a real redis-server, and what it comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from study.recording import Words, attach
+from study.redis import StoryRedis
+from study.story import Run
+from support.servers import RedisServer
+
+
+class ServerRedis(StoryRedis):
+    """A story's Redis on a server of its own, which really is stopped and full."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.own, self.full, self.away = server, False, False
+        self.client: Any = attach(server.connect())
+
+    def go_away(self) -> None:
+        self.away = True
+        self.own.stop()
+
+    def come_back(self) -> None:
+        self.own.start()
+        self.away = False
+
+    def fill(self) -> None:
+        self.own.connect().config_set("maxmemory", "1")
+
+    def make_room(self) -> None:
+        if not self.away:
+            self.own.connect().config_set("maxmemory", "0")
+
+    def check(self, commands: Sequence[Words]) -> None:
+        """The server does that itself."""
+
+
+def make_redis(kind: str, request: pytest.FixtureRequest) -> StoryRedis:
+    """Return an empty Redis of that kind."""
+    if kind == "fakeredis":
+        return StoryRedis()
+    # With a file of all writes, so that it has what it had when it starts again.
+    return ServerRedis(request.getfixturevalue("make_server")("--appendonly", "yes", "--appendfsync", "always"))
+
+
+def check(run: Run) -> None:
+    """The promise holds with our sessions, and is broken by the thirty lines."""
+    assert run.verdict.held == (run.store == "ours"), run.verdict.seen
+
+
+def outline(run: Run) -> list[Any]:
+    """A run without what differs each time: sids, signatures, times."""
+    steps = [(step.lane, step.kind, step.title, [*step.facts], step.why, step.code) for step in run.steps]
+    text = re.sub(r"[0-9a-f-]{4,}…?[^ ,'\"]*|'[\d.]+ ms'|\d{10}[\d.]*|awf\w+|\.[\w-]{6}…", "*", repr(steps))
+    return text.split("), (")
