@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.chromium import sign_in
+from flask import abort
+from support.chromium import press, sign_in
 from support.demo import make_app
 from support.project import ROOT
 from support.serving import serve
+
+from app import create_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -17,37 +20,54 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.thorough
 
 AXE = ROOT / "build/axe/node_modules/axe-core/axe.min.js"  # the Makefile knows how to get it
-PATHS = ["/", "/login", "/account", "/sessions", "/nowhere"]
+ERRORS = (400, 403, 404, 405, 413, 429, 500, 503)
 DESK, ZOOMED, PHONE = (1280, 800), (640, 400), (390, 844)  # to a page, 200 % zoom is half as much room
 
 
 @pytest.fixture
-def site(server: Any) -> Iterator[str]:
-    """The address of the app, on a real Redis."""
+def plain(server: Any) -> Iterator[str]:
+    """The address of the app on a real Redis, whose home page is not there to study."""
     with serve(make_app(server.connect())) as url:
         yield url
 
 
 @pytest.fixture
-def visit(site: str, open_chromium: Callable[..., Page]) -> Callable[..., Iterator[Page]]:
-    """Shows each page in turn: to a stranger, and then to ada."""
+def embedded() -> Iterator[str]:
+    """The address of the embedded app, with all errors there are."""
+    app = create_app({"TESTING": True})
+    app.add_url_rule("/error/<int:status>", view_func=lambda status: abort(status))
+    with serve(app) as url:
+        yield url
+
+
+@pytest.fixture
+def visit(plain: str, embedded: str, open_chromium: Callable[..., Page]) -> Callable[..., Iterator[Page]]:
+    """Shows each page in turn: to a stranger, and to ada."""
 
     def visit(size: tuple[int, int], **options: Any) -> Iterator[Page]:
         page = open_chromium(viewport={"width": size[0], "height": size[1]}, **options)
-        for path in PATHS:
-            page.goto(site + path)
+        for address in (plain, embedded, f"{embedded}/login", *(f"{embedded}/error/{status}" for status in ERRORS)):
+            page.goto(address)
             yield page
-        sign_in(page, site)
-        for path in PATHS:
-            page.goto(site + path)
+        sign_in(page, plain, password="wrong")
+        yield page
+        sign_in(page, plain)
+        yield page
+        for address in (f"{plain}/account", f"{plain}/sessions"):
+            page.goto(address)
+            yield page
+        page.goto(embedded)
+        for button in ("Sign in as ada", "Append", "Put", "Switch Redis off", "Switch Redis on"):
+            press(page, button)
             yield page
 
     return visit
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, ZOOMED, PHONE], ids=["desk", "zoomed", "phone"])
-def test_no_page_has_a_barrier(scheme: str, size: tuple[int, int], visit: Callable[..., Iterator[Page]]) -> None:
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(DESK, "light"), (DESK, "dark"), (ZOOMED, "light"), (PHONE, "dark")], ids=str
+)
+def test_no_page_has_a_barrier(size: tuple[int, int], scheme: str, visit: Callable[..., Iterator[Page]]) -> None:
     """Which axe-core would find: contrast, names of what can be pressed, the order of headings, and others."""
     if not AXE.exists():
         pytest.skip("needs axe-core: `make browser` gets it")
