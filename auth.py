@@ -139,7 +139,8 @@ def login() -> ResponseReturnValue:
 def logout() -> ResponseReturnValue:
     """End the visitor's session, if there is one. 303 to the home page."""
     session.clear()
-    return redirect(url_for("home"), 303)
+    # Chromium keeps a page for its back button in spite of no-store, when a redirect led there that set a cookie.
+    return redirect(url_for("home"), 303), {"Clear-Site-Data": '"cache"'}
 
 
 @blueprint.get("/account")

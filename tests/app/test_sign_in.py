@@ -118,13 +118,14 @@ def test_nothing_of_the_session_before_is_taken_along(web: FlaskClient, client: 
 
 
 def test_signing_out_ends_the_session_on_both_sides(web: FlaskClient, client: Any) -> None:
-    """The record is gone, the cookie deleted, and a copy of the cookie worth nothing."""
+    """The record is gone, the cookie and what the browser kept deleted, and a copy of the cookie worth nothing."""
     sign_in(web)
     cookie = web.get_cookie("session")
     assert cookie is not None
     answer = sign_out(web)
     assert (answer.status_code, answer.location) == (303, "/")
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert client.keys() == []
     web.set_cookie("session", cookie.value)
     assert web.get("/account").status_code == 303

@@ -51,7 +51,8 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="module")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """A Chromium; each test has contexts of its own in it, without cookies."""
-    browser = playwright.chromium.launch(executable_path=find_chromium())
+    keeps_pages = ["--disable-back-forward-cache"]  # Playwright's default; people's browsers show a page of before
+    browser = playwright.chromium.launch(executable_path=find_chromium(), ignore_default_args=keeps_pages)
     yield browser
     browser.close()
 
