@@ -27,6 +27,7 @@ from werkzeug.security import generate_password_hash
 
 import auth
 import study.live
+import study.pages
 from redis_store import (
     MAKE_KEY,
     RETRY_AFTER,
@@ -88,6 +89,7 @@ def create_app(
         app.config["STUDY"] = "embedded" in app.extensions
     if app.config["STUDY"]:
         study.live.init_app(app)
+        study.pages.init_app(app)
     if not app.config["ACCOUNTS"]:
         app.logger.warning("ACCOUNTS is empty: nobody can sign in with a password")
 
@@ -113,7 +115,7 @@ def configure(app: Flask, config: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=WEEK,
         MAX_CONTENT_LENGTH=16 * 1024,  # bytes; a form, or a small JSON object, is all that anyone has to send
-        STUDY=None,  # whether `/` shows how sessions work; None: if the app is embedded
+        STUDY=None,  # whether `/` and `/study` show how sessions work; None: if the app is embedded
         PROXIES=0,  # how many are in front of the app; each adds an address to X-Forwarded-For
     )
     app.config.from_prefixed_env()

@@ -89,6 +89,16 @@ def explain_script(sent: Sent) -> str:
     return "A script: its commands run in one step."
 
 
+def name_script(sent: Sent) -> str:
+    """Return a command in one line; a script of ours by what it is for."""
+    if sent.words[0] != "EVAL":
+        return sent.text
+    script, key = sent.words[1], sent.words[3]
+    if "ZADD" in script:
+        return f"script: list a session in {key}"
+    return f"script: {'move' if 'ZREM' in script else 'compare-and-set'} {key}"
+
+
 def explain_cookie(store: str, change: str) -> str:
     """Return what it means that an answer sets the cookie, deletes it, or leaves it alone."""
     if change == "set":

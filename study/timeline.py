@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from study.explain import explain, explain_cookie
+from study.explain import explain, explain_cookie, name_script
 from study.recording import Caller, Sent
 from study.redis import Entry, writes
 
@@ -41,6 +41,7 @@ class Step:
     facts: Facts = ()
     why: str = ""
     code: Sequence[Place] = ()  # the functions that did it, the innermost first
+    failed: bool = False
     holds: Sequence[Entry] | None = None  # what Redis holds afterwards; None: as before
 
 
@@ -63,16 +64,16 @@ class Timeline:
 
     def add_commands(self, tab: str, commands: Sequence[Sent], show: Callable[[], Sequence[Entry]]) -> None:
         """Note what a request of this tab sent to Redis, in one round trip. `show` returns what Redis holds."""
+        together = f" in one round trip, with {len(commands) - 1} more" if len(commands) > 1 else ""
         for sent in commands:
-            facts = [("For", tab), ("Answer", sent.answer), ("Time", f"{sent.seconds * 1000:.2f} ms")]
-            if len(commands) > 1:
-                facts.append(
-                    ("Sent", "together with the step before" if sent is not commands[0] else "first of several")
-                )
+            facts = [("Answer", sent.answer), ("For", f"{tab}, {sent.seconds * 1000:.2f} ms{together}")]
+            title = name_script(sent)
+            if title != sent.text:
+                facts.insert(0, ("Command", sent.text))
             last = sent is commands[-1]
             holds = show() if last and any(writes(each.words) for each in commands) and not sent.failed else None
             code, why = places_of(sent.callers), explain(self.store, sent)
-            self.add(REDIS, "command", sent.text, facts, why=why, code=code, holds=holds)
+            self.add(REDIS, "command", title, facts, why=why, code=code, failed=sent.failed, holds=holds)
 
     def add_answer(self, tab: str, facts: Facts, cookie: str, view: str) -> None:
         """Note the answer to a request of this tab. `cookie`: what became of it, in a word."""

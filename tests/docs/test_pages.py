@@ -111,6 +111,7 @@ TABLES = {
         "setting": "test_the_page_has_the_settings_of_the_role",
         "where": "test_what_a_sign_in_with_a_provider_keeps_is_what_the_role_names",
     },
+    "docs/study.md": {"question": "test_each_question_leads_to_a_story"},
     "docs/throttling.md": {"key": "test_the_page_has_the_keys_of_the_role"},
     "docs/tokens.md": {
         "setting": "test_the_page_has_the_settings_and_the_keys_of_the_role",
