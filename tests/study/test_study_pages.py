@@ -43,9 +43,10 @@ def story(study: FlaskClient, name: str, store: str) -> str:
 def test_the_pages_are_there_when_the_app_is_embedded_or_told(
     config: dict[str, Any], embedded: bool, status: int
 ) -> None:
-    """On a real Redis only when STUDY says so."""
-    app = create_app({**CONFIG, **config}, None if embedded else fakeredis.FakeRedis())
-    assert app.test_client().get("/study").status_code == status
+    """On a real Redis only when STUDY says so. Every page then has a link there."""
+    web = create_app({**CONFIG, **config}, None if embedded else fakeredis.FakeRedis()).test_client()
+    assert web.get("/study").status_code == status
+    assert ('href="/study"' in web.get("/login").text) == (status == 200)
 
 
 def test_a_setting_that_is_neither_stops_the_start() -> None:
