@@ -36,12 +36,12 @@ SEED = {
 }
 
 
-def explain(store: str, sent: Sent) -> str:
-    """Return what a command did, in one sentence or two. `store` is "seed" or "ours"."""
+def explain(sent: Sent) -> str:
+    """Return what a command did, in one sentence or two."""
     name, found = sent.words[0], sent.answer not in NOTHING
     if sent.failed:
-        return explain_failure(store, sent)
-    if store == "seed" and (name, found) in SEED:
+        return explain_failure(sent)
+    if is_seed(sent) and (name, found) in SEED:
         return SEED[name, found]
     if name == "EVAL":
         return explain_script(sent)
@@ -60,9 +60,9 @@ def explain(store: str, sent: Sent) -> str:
     return PLAIN.get((name, found), "")
 
 
-def explain_failure(store: str, sent: Sent) -> str:
+def explain_failure(sent: Sent) -> str:
     """Return what becomes of a command that failed."""
-    if store == "seed":
+    if is_seed(sent):
         if sent.words[0] == "SET":
             return "It failed. The store prints the error, and goes on as if it had not."
         return "It failed. The error goes up, past every error handler of the app."
@@ -79,10 +79,12 @@ def explain_script(sent: Sent) -> str:
     if "ZADD" in script and "NX" in sent.words:
         return "The new session enters the list of its owner, before its record is written."
     if "ZADD" in script:
-        return "The list of its owner learns until when the session may live now."
+        return "The owner's list has its name, with the time until which it may live."
     if "ZREM" in script:
         moved = "In one step the record moves to a new key, and the old key is gone."
         return moved if done else "The record is not what this request read, so nothing moves."
+    if "SET" in script and done and sent.words[5] == "{}":
+        return "A compare-and-set. The record still is what was read, and it ends."
     if "SET" in script:
         written = "A compare-and-set. The record still is what this request read, so it is replaced."
         return written if done else "A compare-and-set. The record is not what this request read: nothing is written."
@@ -95,7 +97,7 @@ def name_script(sent: Sent) -> str:
         return sent.text
     script, key = sent.words[1], sent.words[3]
     if "ZADD" in script:
-        return f"script: list a session in {key}"
+        return f"script: add to {key}"
     return f"script: {'move' if 'ZREM' in script else 'compare-and-set'} {key}"
 
 
@@ -105,6 +107,11 @@ def explain_cookie(store: str, change: str) -> str:
         ours = "The cookie is signed, and ends when the record does: both have the same number of seconds."
         return "The cookie is the bare sid." if store == "seed" else ours
     return "The browser forgets its cookie." if change == "deleted" else ""
+
+
+def is_seed(sent: Sent) -> bool:
+    """Return whether the thirty lines sent it."""
+    return any(caller.file == "study/seed_store.py" for caller in sent.callers)
 
 
 def is_called_by(sent: Sent, name: str) -> bool:

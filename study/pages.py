@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, abort, render_template, request, url_for
 from werkzeug.exceptions import ServiceUnavailable
 
 from study import source
-from study.scenarios import SCENARIOS
+from study.book import SCENARIOS
 from study.story import STORES, play
 
 MAX_AT_ONCE = 2  # stories; each takes some hundredths of a second

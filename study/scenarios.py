@@ -1,4 +1,4 @@
-"""The stories. Each is told with the thirty lines and with `redis_store.py`, and is a test of both.
+"""The stories about sessions. Each is told with the thirty lines and with `redis_store.py`, and is a test of both.
 
 A function tells what people do, in the order in which it happens, and ends with a promise: whether it held is looked up
 in what the people see, never in which store it is.
@@ -6,25 +6,10 @@ in what the people see, never in which store it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from study.story import Scenario, Story, make_shop_of
+from study.story import Book, Story
 from study.tab import Tab
 
-SCENARIOS: dict[str, Scenario] = {}  # by name, in the order in which they teach
-
-
-def scenario(**words: Any) -> Callable[[Callable[[Story], None]], Callable[[Story], None]]:
-    """Add a function to `SCENARIOS`. Its docstring is the sentence of the list."""
-
-    def add(tell: Callable[[Story], None]) -> Callable[[Story], None]:
-        about = " ".join((tell.__doc__ or "").split())
-        made = Scenario(about=about, tell=tell, **{"make_app": make_shop_of} | words)
-        SCENARIOS[made.name] = made
-        return tell
-
-    return add
+SCENARIOS = Book()
 
 
 def sign_in(tab: Tab, user: str = "ada", says: str = "signs in") -> None:
@@ -33,7 +18,7 @@ def sign_in(tab: Tab, user: str = "ada", says: str = "signs in") -> None:
     tab.post("/login", f"{says} as {user.capitalize()}", user=user, password=passwords[user])
 
 
-@scenario(
+@SCENARIOS.tells(
     title="One sign-in, from the form to the key and back",
     seed="The second click comes without a cookie. Setting the session to null is a change for the middleware, so "
     "it writes the word null under a new key, and hands out a cookie for it.",
@@ -59,7 +44,7 @@ def one_sign_in(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="A page that does not ask, one that reads, one that writes",
     seed="The middleware reads before it knows whether anybody will ask: on every page, for pictures too if the app"
     " serves them.",
@@ -85,7 +70,7 @@ def what_a_page_costs(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="A change deep inside a list",
     seed="Both stores compare the JSON of before and after, so both save the change. But JSON knows no tuple: what "
     "comes back is a list, and the comparison with a tuple finds nothing. Nobody was told.",
@@ -110,7 +95,7 @@ def deep_inside_a_list(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="Two tabs write at once",
     seed="Each request reads all of the session, and later writes all of it. The second write is over the first, "
     "which nobody looked at: a lost update.",
@@ -137,7 +122,7 @@ def two_tabs_write(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="A slow request and a sign-out",
     seed="The slow request writes what it has, and does not ask whether the session ended meanwhile. The key is "
     "back, for a week. Ada's own browser does not notice; whoever has a copy of her cookie is signed in.",
@@ -166,7 +151,7 @@ def slow_request_and_sign_out(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="A sid that was planted before the sign-in",
     seed="The sign-in writes the name into the session that is there, under the sid that is there. Whoever chose "
     "that sid knows it. This is session fixation.",
@@ -193,7 +178,7 @@ def planted_sid(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="The cookie and the record end at different times",
     seed="A write gives the record another week, but the cookie is sent only when it is new: it keeps its old end. "
     "Comments in the original say that both times must be equal, and nothing sees to it.",
@@ -220,7 +205,7 @@ def two_lifetimes(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="Redis refuses the write",
     seed="The store catches every error of a write, prints it, and returns the sid as if nothing had happened. So "
     "the page says that all is well, and the browser gets a cookie for a record that does not exist.",
@@ -245,7 +230,7 @@ def refused_write(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="Redis is away, and comes back",
     seed="Who has a cookie gets a plain 500 on every page, for the session is read first; no error handler of the "
     "app is asked. Who has none may sign in: a 200 and a cookie, and nothing stored.",
@@ -275,7 +260,7 @@ def redis_away_and_back(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="A forged cookie, a changed one, an old one",
     seed="The cookie is the bare sid, so everything that looks like a cookie becomes a question to Redis. And "
     "nothing in it says how old it is: as long as the record lives, any copy works.",
@@ -307,7 +292,7 @@ def bad_cookies(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="A stolen dump of Redis",
     seed="The name of a key is the value of the cookie. Whoever reads a backup of Redis is every user in it.",
     ours="A cookie is the sid and a signature, and the key for that is in the app, not in Redis. A dump tells what "
@@ -333,7 +318,7 @@ def stolen_dump(story: Story) -> None:
     )
 
 
-@scenario(
+@SCENARIOS.tells(
     title="Sign out everywhere, from another device",
     seed="The store knows a session by its sid, and only the browser knows that. There is no list of a user's "
     "sessions, so there is nothing to end.",

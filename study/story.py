@@ -54,6 +54,21 @@ class Scenario:
         return f"{self.tell.__module__.replace('.', '/')}.py::{self.tell.__name__}"
 
 
+class Book(dict[str, Scenario]):
+    """Scenarios by name, in the order in which they teach."""
+
+    def tells(self, **words: Any) -> Callable[[Callable[[Story], None]], Callable[[Story], None]]:
+        """Return a decorator that adds a function. Its docstring is the sentence of the list."""
+
+        def add(tell: Callable[[Story], None]) -> Callable[[Story], None]:
+            about = " ".join((tell.__doc__ or "").split())
+            scenario = Scenario(about=about, tell=tell, **{"make_app": make_shop_of} | words)
+            self[scenario.name] = scenario
+            return tell
+
+        return add
+
+
 @dataclass(frozen=True)
 class Run:
     """A story that has been told."""
@@ -72,9 +87,10 @@ class Story:
     def __init__(self, store: str, redis: StoryRedis, make_app: Callable[[Any, Clock], Flask]) -> None:
         clock = Clock()
         app = make_app(redis.client, clock)
-        name = getattr(app.session_interface, "name", None) or app.config["SESSION_COOKIE_NAME"]
+        is_seed = isinstance(app.session_interface, SeedInterface)
+        name = SeedInterface.name if is_seed else app.config["SESSION_COOKIE_NAME"]
         self.store, self.redis = store, redis
-        self.world = World(app, redis, clock, Timeline(store), name)
+        self.world = World(app, redis, clock, Timeline("seed" if is_seed else "ours"), name)
         self.tabs: list[Tab] = []
         self.verdict: Verdict | None = None
 
@@ -94,13 +110,13 @@ class Story:
         """Say what happens besides."""
         self.world.timeline.add(STORY, "note", text, why=why)
 
-    def let_pass(self, days: int) -> None:
-        """Let so many days pass, for cookies and for Redis."""
-        self.redis.let_pass(days * DAY)
-        self.world.clock.offset += days * DAY
-        self.world.timeline.add(
-            STORY, "note", f"{days} {'days pass' if days > 1 else 'day passes'}", holds=self.redis.show()
-        )
+    def let_pass(self, days: int = 0, *, seconds: int = 0) -> None:
+        """Let time pass, for cookies, for Redis and for the app."""
+        span = days * DAY + seconds
+        self.redis.let_pass(span)
+        self.world.clock.offset += span
+        says = f"{span // DAY} days pass" if days else f"{span} seconds pass"
+        self.world.timeline.add(STORY, "note", says, holds=self.redis.show())
         for tab in self.tabs:
             tab.drop_cookies()
 
@@ -142,6 +158,8 @@ def play(scenario: Scenario, store: str, redis: StoryRedis | None = None, *, app
     try:
         contextvars.Context().run(scenario.tell, story)  # nothing of a request that asks for it
     finally:
+        for close in story.world.app.extensions.get("study_close", []):
+            close()
         redis.make_room()
         if redis.away:
             redis.come_back()

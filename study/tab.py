@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
 from inspect import unwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Flask
 from werkzeug.http import dump_cookie
@@ -64,6 +64,8 @@ class Answer:
     def __init__(self, response: Response, cookie: str, sent: Recording) -> None:
         self.status = response.status_code
         self.text = read_text(response)  #: what the user sees
+        self.json: Any = response.get_json(silent=True)  #: what a program reads
+        self.location = response.headers.get("Location", "")  #: where the browser is sent
         self.cookie = cookie  #: "set", "deleted" or ""
         self.commands = [command.words[0] for command in sent.commands]
 
@@ -99,6 +101,10 @@ class Tab:
     def post(self, path: str, says: str, **form: str) -> Answer:
         """Send a form."""
         return self._send("POST", path, says, form)
+
+    def call(self, path: str, says: str, **body: str) -> Answer:
+        """Send JSON, as a program does."""
+        return self._send("POST", path, says, body, as_json=True)
 
     @contextmanager
     def held(self, path: str, says: str, **form: str) -> Iterator[Gate]:
@@ -161,12 +167,22 @@ class Tab:
         return [("Cookie", "; ".join(pairs) or "none")]
 
     def _send(
-        self, method: str, path: str, says: str, form: dict[str, str] | None = None, gate: Gate | None = None
+        self,
+        method: str,
+        path: str,
+        says: str,
+        form: dict[str, str] | None = None,
+        gate: Gate | None = None,
+        *,
+        as_json: bool = False,
     ) -> Answer:
         world = self.world
-        shown = " ".join(f"{name}={'•' * 8 if name == 'password' else value}" for name, value in (form or {}).items())
+        fields = (form or {}) | ({"password": "•" * 8} if form and "password" in form else {})
+        shown = shorten_text(" ".join(f"{name}={value}" for name, value in fields.items()))
         view = find_view(world.app, path, method)
-        self._tell("request", says, [("Request", f"{method} {path} {shown}".strip()), *self._cookies()], view=view)
+        cookies = [] if as_json else self._cookies()
+        asked = f"{method} {shorten_text(path)} {shown}".strip()
+        self._tell("request", says, [("Request", asked), *cookies], view=view)
 
         def before(commands: Sequence[Words]) -> None:
             if gate is not None:
@@ -181,14 +197,16 @@ class Tab:
         try:
             with recording(before, after) as sent:
                 browser = world.app.test_client(use_cookies=False)
-                response = browser.open(path, method=method, data=form, headers=self._headers())
+                body: Any = {"json" if as_json else "data": form}
+                response = browser.open(path, method=method, headers=self._headers(), **body)
         finally:
             _log.reset(token)
-        change, cookies = self._keep(response)
+        change, changes = self._keep(response)
         answer = Answer(response, change, sent)
         log = [("Log", shorten_text(line)) for line in said]
-        facts = [("Status", response.status), ("Cookie", cookies), ("Sees", answer.text), *log]
-        world.timeline.add_answer(self.name, facts, change, view)
+        sees = shorten_text(answer.text.strip())
+        facts = [("Reads", sees)] if as_json else [*changes, ("Sees", sees)]
+        world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view)
         return answer
 
     def _tell(self, kind: str, title: str, facts: Facts = (), *, why: str = "", view: str = "") -> None:
@@ -198,29 +216,32 @@ class Tab:
         pairs = [dump_cookie(name, cookie.value, path=None) for name, cookie in self.jar.items()]
         return {"Cookie": "; ".join(pairs)} if pairs else {}
 
-    def _keep(self, response: Response) -> tuple[str, str]:
-        """Do what the response says about cookies. Return what that was: in a word, and as it is shown."""
-        change, shown = "", "left alone"
+    def _keep(self, response: Response) -> tuple[str, Facts]:
+        """Do what the response says about cookies. Return what becomes of the session's, in a word, and all of it."""
+        change, shown = "", []
         for header in response.headers.getlist("Set-Cookie"):
             pair, *rest = header.split("; ")
             name, _, value = pair.partition("=")
             lifetime = lifetime_of(dict(part.lower().partition("=")[::2] for part in rest))
+            attributes = [part for part in rest if not part.lower().startswith(("path", "expires", "max-age"))]
             if lifetime is not None and lifetime <= 0:
                 self.jar.pop(name, None)
-                change, shown = "deleted", f"{name} is deleted"
-                continue
-            self.jar[name] = Cookie(value, None if lifetime is None else self.world.clock() + lifetime)
-            attributes = [part for part in rest if not part.lower().startswith(("path", "expires", "max-age"))]
-            ends = "with the browser" if lifetime is None else f"in {round(lifetime)} s"
-            change, shown = "set", "; ".join([f"{name}={shorten_text(value)}", f"ends {ends}", *attributes])
-        return change, shown
+                text = f"{name} is deleted"
+            else:
+                self.jar[name] = Cookie(value, None if lifetime is None else self.world.clock() + lifetime)
+                ends = "with the browser" if lifetime is None else f"in {round(lifetime)} s"
+                text = "; ".join([f"{name}={shorten_text(value)}", f"ends {ends}", *attributes])
+            shown.append(("Cookie", text))
+            if name == self.world.cookie_name:
+                change = "set" if name in self.jar else "deleted"
+        return change, shown or [("Cookie", "left alone")]
 
 
 def find_view(app: Flask, path: str, method: str) -> str:
     """Return the function that answers, as "file::name"."""
-    endpoint, _ = app.url_map.bind("localhost").match(path, method)
+    endpoint, _ = app.url_map.bind("localhost").match(path.partition("?")[0], method)
     code = unwrap(app.view_functions[endpoint]).__code__
-    return f"{file_of(code.co_filename)}::{code.co_qualname}"
+    return f"{file_of(code.co_filename)}::{code.co_qualname.replace('.<locals>', '')}"
 
 
 def lifetime_of(attributes: dict[str, str]) -> float | None:
@@ -233,7 +254,9 @@ def lifetime_of(attributes: dict[str, str]) -> float | None:
 
 
 def read_text(response: Response) -> str:
-    """Return what a person would read of a page, or of Flask's own error."""
+    """Return what a person would see: where the browser goes on to, or what is on the page."""
+    if location := response.headers.get("Location"):
+        return f"goes on to {location.partition('?')[0]}"
     text = response.get_data(as_text=True)
     if response.mimetype != "text/html" or "<" not in text:
         return text

@@ -19,7 +19,8 @@ STORY = ""  # the lane of what is told besides
 MAX_STEPS = 300
 
 #: What only passes commands on. Who uses it says more.
-PLUMBING = ("_redis_store/sender.py", "_redis_store/client.py", "study/tab.py", "study/story.py", "study/redis.py")
+PLUMBING = {"_redis_store/sender.py", "_redis_store/client.py"}
+TELLING = {f"study/{name}.py" for name in ("redis", "role_scenarios", "scenarios", "story", "tab", "timeline")}
 
 
 class Place(NamedTuple):
@@ -47,9 +48,9 @@ class Step:
 
 @dataclass
 class Timeline:
-    """The steps of a story. `store` is "seed" or "ours"."""
+    """The steps of a story. `sessions` says whose they are: "seed" or "ours"."""
 
-    store: str
+    sessions: str
     steps: list[Step] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,17 +73,15 @@ class Timeline:
                 facts.insert(0, ("Command", sent.text))
             last = sent is commands[-1]
             holds = show() if last and any(writes(each.words) for each in commands) and not sent.failed else None
-            code, why = places_of(sent.callers), explain(self.store, sent)
+            code, why = places_of(sent.callers), explain(sent)
             self.add(REDIS, "command", title, facts, why=why, code=code, failed=sent.failed, holds=holds)
 
-    def add_answer(self, tab: str, facts: Facts, cookie: str, view: str) -> None:
+    def add_answer(self, tab: str, status: str, facts: Facts, cookie: str, view: str) -> None:
         """Note the answer to a request of this tab. `cookie`: what became of it, in a word."""
         sets = {"seed": "study/seed_store.py::SeedInterface.save_session"}
         ours = "redis_store.py::RedisSessionInterface._set_cookie"
-        code = [Place(sets.get(self.store, ours) if cookie else view)]
-        self.add(
-            tab, "answer", f"gets {dict(facts)['Status']}", facts, why=explain_cookie(self.store, cookie), code=code
-        )
+        code = [Place(sets.get(self.sessions, ours) if cookie else view)]
+        self.add(tab, "answer", f"gets {status}", facts, why=explain_cookie(self.sessions, cookie), code=code)
 
 
 def places_of(callers: Sequence[Caller]) -> list[Place]:
@@ -90,6 +89,6 @@ def places_of(callers: Sequence[Caller]) -> list[Place]:
     places: dict[str, Place] = {}
     for caller in callers:
         name = f"{caller.file}::{caller.name.partition('.<')[0]}"
-        if caller.file not in PLUMBING and "<" not in name:
+        if caller.file not in PLUMBING | TELLING and "<" not in name:
             places.setdefault(name, Place(name, caller.line))
     return [*places.values()][:2]

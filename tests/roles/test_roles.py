@@ -43,7 +43,7 @@ web = app.test_client()
 seen = {
     "ROLES": ROLES,
     "folder": os.path.dirname(sys.modules["app"].__file__),
-    "pages": [web.get(path).status_code for path in ("/", "/login", "/health/live", "/health/ready")],
+    "pages": [web.get(path).status_code for path in ("/", "/login", "/study", "/health/live", "/health/ready")],
     "in": [web.post("/login", data=ada).status_code, web.get("/account").status_code],
     "out": [web.post("/logout", headers={"Origin": "http://localhost"}).status_code, web.get("/account").status_code],
     "throttle": [app.test_client().post("/login", data=grace).status_code for _ in range(11)][-1],
@@ -83,7 +83,7 @@ def test_a_role_is_removed_by_its_file_and_its_line(removed: list[str], tmp_path
     assert json.loads(run.stdout) == {
         "ROLES": [role for role in ROLES if role not in removed],
         "folder": str(tmp_path),
-        "pages": [200, 200, 200, 200],
+        "pages": [200] * 5,
         "in": [303, 200],
         "out": [303, 303],
         **{role: (HERE if role in {*ROLES} - {*removed} else GONE)[role] for role in HERE},

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from support.project import ROOT
-from support.study import check, make_redis, outline
+from support.study import SECRET, check, make_redis, outline
 
-from study.recording import SECRET
-from study.scenarios import SCENARIOS
+from study.book import SCENARIOS
 from study.story import Scenario, Story, play
 
 BACKENDS = ["fakeredis", "redis-server"]

@@ -35,7 +35,7 @@ def test_a_function_is_found_by_name(name: str, wanted: object) -> None:
 
 def test_a_function_inside_another_is_found() -> None:
     """By both names."""
-    assert "def add(" in text_of(source.find("study/scenarios.py::scenario.add"))
+    assert "def add(" in text_of(source.find("study/story.py::Book.tells.add"))
 
 
 @pytest.mark.parametrize("file", sorted(source.list_files()))

@@ -11,11 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 from support.demo import CONFIG, make_app, sign_in
 from support.project import PAGES, ROOT, tables
+from support.study import SECRET
 
 from app import create_app
 from study import pages
-from study.recording import SECRET, attach, record_requests, recording
-from study.scenarios import SCENARIOS
+from study.book import SCENARIOS
+from study.recording import attach, record_requests, recording
 from study.story import STORES
 
 EACH = pytest.mark.parametrize("name", SCENARIOS)

@@ -1,0 +1,76 @@
+"""The stories about what else Redis does here: one for each role. The other side is what the documents show.
+
+A role can be taken out of the app, and so its story may be missing.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from study import role_apps
+from study.story import Book, Story
+
+SCENARIOS = Book()
+
+if find_spec("roles.tokens"):
+
+    @SCENARIOS.tells(
+        title="A refresh token that is used twice",
+        seed="Redis has one refresh token for each user, and it stays the same for a week. That it is used from two "
+        "places looks like any other day. A sign-in on a second device would end the first one.",
+        ours="Each refresh gives another token, and Redis knows which one comes next. When an old one comes again, two "
+        "have it, and nobody can tell which of them is the thief. So all that this sign-in began ends, on that device.",
+        tests={
+            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
+            "ours": "tests/roles/test_tokens_rotation.py::test_a_replay_ends_the_family_and_is_logged",
+        },
+        make_app=role_apps.make_tokens_of,
+    )
+    def refresh_token_used_twice(story: Story) -> None:
+        """A thief has copied the refresh token from Ada's phone. Both of them use it. Does anybody notice?"""
+        phone, thief = story.browser("Phone"), story.browser("Thief")
+        password = {"username": "ada", "password": "lovelace"}
+        stolen = phone.call("/api/login", "signs in", **password).json["refreshToken"]
+        story.tell("A backup of the phone is stolen, with the refresh token in it")
+        tokens = phone.call("/api/refresh", "asks for another access token", refreshToken=stolen).json
+        story.let_pass(seconds=60)
+        thiefs = thief.call("/api/refresh", "uses the copy", refreshToken=stolen)
+        phones = phone.call("/api/refresh", "asks again", refreshToken=tokens.get("refreshToken", stolen))
+        story.promise(
+            "A refresh token is good once. A second use is noticed, and ends what the sign-in began.",
+            held=[thiefs.status, phones.status] == [403, 403],
+            yes="The thief got nothing, and Ada, who has to sign in again, knows that something was wrong.",
+            no="The thief has access for as long as he likes, and Ada notices nothing.",
+        )
+
+
+if find_spec("roles.oauth") and find_spec("authlib"):
+
+    @SCENARIOS.tells(
+        title="The state of a sign-in, in another browser",
+        seed="The state is in Redis, and that is all that is asked: any browser may come with it. Whoever is signed in "
+        "to somebody else's account, and does not notice, gives them what they type there. This is login CSRF.",
+        ours="A state is good once, for ten minutes, and in the browser that it was made for: a cookie there holds the "
+        "other half of its name. Without that half there is no such key.",
+        tests={
+            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
+            "ours": "tests/roles/test_oauth_state.py::test_another_browser_cannot_use_a_state",
+        },
+        make_app=role_apps.make_oauth_of,
+    )
+    def state_in_another_browser(story: Story) -> None:
+        """Eve begins a sign-in with a provider, stops before its end, and sends Ada the last link. Who is Ada then?"""
+        eve, ada = story.browser("Eve"), story.browser("Ada")
+        begun = eve.get("/oauth/login", "wants to sign in with a provider")
+        link = story.world.app.extensions["study_provider"].approve(begun.location, "eve")
+        story.tell("At the provider Eve says yes, but does not follow the link back. She sends it to Ada")
+        ada.get(link, "follows Eve's link")
+        seen = ada.get("/", "looks at the shop")
+        eve.get(link, "follows it herself")
+        own = eve.get("/", "looks at the shop")
+        story.promise(
+            "A sign-in ends in the browser that began it, and in no other.",
+            held="Not signed in" in seen.text and "eve" in own.text,
+            yes="Ada is nobody, and Eve is Eve.",
+            no="Ada is signed in as Eve. What she buys now, Eve sees.",
+        )
