@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from _redis_store.failure import raise_interruption
-from _redis_store.record import MAX_DEPTH, Session, dump_record, load_record
+from _redis_store.record import Session, dump_record, load_record
+from _redis_store.shape import MAX_DEPTH
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 

@@ -2,36 +2,31 @@
 
 The bytes are those of JavaScript's ``JSON.stringify``: compact, UTF-8. Types that JSON lacks are tagged: see tags.py.
 
-msgspec is fast, and changes some types silently (a tuple, a set, bytes). No list of them is needed: a record is good
-when it decodes to what was encoded. What is not, or is refused by msgspec, goes the slow way, which also finds what
-to name in the error. So does every subclass: one of dict may show other items than those that C code, msgspec's and
-that of ``==``, finds in it (Werkzeug's MultiDict).
+msgspec is fast, and changes some types silently (a tuple, a set, bytes). So it writes sessions that have JSON's own
+types alone. All else goes the slow way, key by key: a record is good when it decodes to what was encoded, and the error
+says what is not. So does every subclass: one of dict may show other items than those that C code finds in it
+(Werkzeug's MultiDict).
 """
 
 from __future__ import annotations
 
 import logging
-import marshal
 import sys
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import msgspec
 
 from _redis_store.failure import raise_interruption
 from _redis_store.place import find
+from _redis_store.shape import has_jsons_types, holds, is_deep
 from _redis_store.tags import are_registered, decode_slowly, encode_slowly, tag, untag
 
 log = logging.getLogger("redis_store")
 
 Session = dict[str, Any]
 
-MAX_DEPTH = 100  # dicts and lists inside each other in a record; Python itself gives up at some hundreds
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ONE_KIND = bytes.maketrans(b"[]", b"{}")  # of brackets: what is inside the other counts, not which
 TAG = b'{" '  # how each of Flask's tags begins; inside a text the quote would be escaped
-
 
 #: What koa writes in other words than we do: numbers from 1e21, numbers below 1e-5, half a surrogate pair in a text.
 _KOAS_WORDS = (b"e+", b"0.00000", b"\\u")
@@ -61,9 +56,8 @@ def _dump_plain(session: Mapping[str, Any]) -> bytes:
     """Return the record of a session that has JSON's own types alone, and nothing like a tag; of others, nothing."""
     outer = sys.exception()
     try:
-        record = b"" if are_registered() else _encode(session)
-        if record and not _holds(record, TAG) and _load(record) == session:
-            marshal.dumps(session)  # type: ignore[arg-type]  # ValueError: it has a subclass; nothing tells so fast
+        record = b"" if are_registered() or type(session) is not dict else _encode(session)
+        if record and not holds(record, TAG) and has_jsons_types(session, record):
             return record
     except _REFUSALS as error:  # the slow way says what is wrong, if anything is
         raise_interruption(error, outer)
@@ -139,39 +133,14 @@ def _load(record: bytes) -> Session:
         session = decode_slowly(record.decode())
     if type(session) is not dict:
         raise ValueError("no dict")
-    if _is_deep(session, record):
+    if is_deep(session, record):
         raise ValueError("nested too deep")
     return session
 
 
-def _is_deep(session: Session, record: bytes) -> bool:
-    """Return whether more than MAX_DEPTH dicts and lists are inside each other.
-
-    Looks at the brackets of the record, which takes a tenth of the time that looking at the session does, and takes the
-    innermost pairs away. Brackets inside texts may hide some of the depth; Python's own limit holds then.
-    """
-    brackets = record.translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not (rest := brackets.replace(b"{}", b"")):
-            return False
-        if len(rest) == len(brackets):  # brackets inside texts, which pair with none
-            break
-        brackets = rest
-    level: list[Any] = [session]
-    for _ in range(MAX_DEPTH):
-        items = chain.from_iterable(one.values() if type(one) is dict else one for one in level)
-        if not (level := [item for item in items if type(item) is dict or type(item) is list]):
-            return False
-    return True
-
-
 def is_plain(record: bytes) -> bool:
     """Return whether koa and we would write this session in the same words."""
-    return not any(_holds(record, word) for word in _KOAS_WORDS)
-
-
-def _holds(record: bytes, word: bytes) -> bool:
-    return record.rfind(word) >= 0  # takes less than half the time of `in`
+    return not any(holds(record, word) for word in _KOAS_WORDS)
 
 
 def load_record(record: bytes | None) -> Session | None:
@@ -184,8 +153,8 @@ def load_record(record: bytes | None) -> Session | None:
     outer = sys.exception()
     try:
         session = _load(record)
-        if (every := are_registered()) or _holds(record, TAG):
-            tagged = {key: value for key, value in session.items() if every or _holds(_dump(value), TAG)}
+        if (every := are_registered()) or holds(record, TAG):
+            tagged = {key: value for key, value in session.items() if every or holds(_dump(value), TAG)}
             read = {key: untag(value) for key, value in tagged.items()}
             dump_record(read)  # what could be read and not be written would fail the request that reads it
             session |= read

@@ -19,7 +19,8 @@ from markupsafe import Markup
 from werkzeug.datastructures import CombinedMultiDict, MultiDict
 
 from _redis_store.change import merge
-from _redis_store.record import MAX_DEPTH, dump_record, load_record
+from _redis_store.record import dump_record, load_record
+from _redis_store.shape import MAX_DEPTH
 
 
 class Color(enum.Enum):
