@@ -28,9 +28,6 @@ Session = dict[str, Any]
 
 TAG = b'{" '  # how each of Flask's tags begins; inside a text the quote would be escaped
 
-#: What koa writes in other words than we do: numbers from 1e21, numbers below 1e-5, half a surrogate pair in a text.
-_KOAS_WORDS = (b"e+", b"0.00000", b"\\u")
-
 _REFUSALS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 _encode = msgspec.json.Encoder().encode
@@ -140,7 +137,11 @@ def _load(record: bytes) -> Session:
 
 def is_plain(record: bytes) -> bool:
     """Return whether koa and we would write this session in the same words."""
-    return not any(holds(record, word) for word in _KOAS_WORDS)
+    return not (  # to look for one byte takes a fortieth of the time, and few records have a plus, or a backslash
+        (b"+" in record and holds(record, b"e+"))  # numbers from 1e21
+        or (b"\\" in record and holds(record, b"\\u"))  # half a surrogate pair in a text
+        or holds(record, b"0.00000")  # numbers below 1e-5
+    )
 
 
 def load_record(record: bytes | None) -> Session | None:
