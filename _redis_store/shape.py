@@ -53,6 +53,8 @@ def is_deep(session: dict[str, Any], record: bytes) -> bool:
     innermost pairs away. Brackets inside texts may hide some of the depth; then the session is looked at.
     """
     brackets = record.translate(_ONE_KIND, _NO_BRACKETS)
+    if len(brackets) <= 2 * MAX_DEPTH:  # so few cannot be so deep
+        return False
     for _ in range(MAX_DEPTH):
         if not (rest := brackets.replace(b"{}", b"")):
             return False
