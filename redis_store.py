@@ -38,7 +38,6 @@ from flask.sessions import SessionInterface
 from _redis_store import cookie, listing, settings, signals
 from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
-from _redis_store.cookie import new_sid, shorten
 from _redis_store.listing import SessionInfo
 from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, show
 from _redis_store.owners import OwnerIndex, name_of
@@ -46,6 +45,7 @@ from _redis_store.save import save, skip_refresh
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import GIVEN_SID, RedisSession
 from _redis_store.settings import MAKE_KEY, Settings
+from _redis_store.sid import new_sid, shorten
 from _redis_store.store import WEEK, RedisStore
 from _redis_store.tags import TAGS
 

@@ -21,7 +21,8 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     shape       of what types a session is, and how deep: pure
     place       where in a session a value is: pure
     tags        types that JSON lacks: pure
-    cookie      the sid and its signature: pure
+    cookie      the sid's signature, and its time: pure
+    sid         a session's name: pure
     settings    what each may be, and one snapshot of them for a request
     outage      the 503
     sender      time budget and circuit breaker

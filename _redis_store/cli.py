@@ -27,9 +27,9 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from _redis_store import listing
-from _redis_store.cookie import shorten
 from _redis_store.search import Search
 from _redis_store.sender import StoreUnavailable
+from _redis_store.sid import shorten
 from _redis_store.statistics import Statistics
 from _redis_store.terminal import (
     OWNER_WIDTH,

@@ -1,7 +1,4 @@
-"""The sid, and the cookie that carries it. Pure: time and keys come with the settings.
-
-A sid says when its session began: eight hexadecimal digits of Unix time, a hyphen, 40 random digits (160 bits; OWASP's
-Session Management Cheat Sheet asks for 64). koa-session2's own sids are accepted, and do not say it.
+"""The cookie that carries the sid, and how long it lives. Pure: time and keys come with the settings.
 
 A signed cookie is ``<sid>.<p or b>.<time of signing>.<signature>``: "p" for a permanent session, "b" for one that
 ends with the browser. Time and signature are those of an itsdangerous ``TimestampSigner``.
@@ -14,7 +11,6 @@ import hmac
 import logging
 import math
 import re
-import secrets
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Sequence
@@ -26,41 +22,15 @@ from werkzeug.http import dump_cookie
 from werkzeug.sansio.http import parse_cookie
 
 from _redis_store.settings import Settings
+from _redis_store.sid import SID, began_at
 
 log = logging.getLogger("redis_store")
 
 CLOCK_SKEW = 60  # seconds that the clock of the host which signed a cookie may be ahead of ours
 SALT = "redis-session"  # what the same key signed for another purpose is no session cookie
 
-#: Ours; koa-session2's ``getID(24)``; the ``uuid()`` of the store that we follow.
-SID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{40}|[0-9a-f]{48}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OURS = re.compile(r"([0-9a-f]{8})-[0-9a-f]{40}")
-
-#: As much of a sid as is shown: six random digits, and of ours the time before them.
-_SHORT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{6}|.{0,6}")
-
 #: Nothing that does not look exactly so reaches the signature check, much less Redis.
 _SIGNED = re.compile(rf"(({SID.pattern})\.([pb])\.([A-Za-z0-9_-]{{6,8}}))\.([A-Za-z0-9_-]{{43}})", re.ASCII)
-
-
-def new_sid(began: float | None = None) -> str:
-    """Return a sid that nobody can guess, of a session that began then (Unix time). None: now."""
-    return f"{int(time.time() if began is None else began):08x}-{secrets.token_hex(20)}"
-
-
-def began_at(sid: str) -> int | None:
-    """Return when the session began, or its owner signed in (Unix time).
-
-    None: the sid is koa's, and does not say it.
-    """
-    match = _OURS.fullmatch(sid)
-    return int(match[1], 16) if match else None
-
-
-def shorten(sid: str) -> str:
-    """Return enough of a sid to tell it from others, and not enough to use it."""
-    match = _SHORT.match(sid)
-    return f"{match[0] if match else ''}…"
 
 
 def time_left(settings: Settings, sid: str, now: float) -> float:

@@ -10,10 +10,11 @@ from typing import Any
 
 from _redis_store import signals
 from _redis_store.change import owners_of
-from _redis_store.cookie import began_at, time_left
+from _redis_store.cookie import time_left
 from _redis_store.owners import GRACE, OwnerIndex, names
 from _redis_store.record import load_record
 from _redis_store.settings import Settings
+from _redis_store.sid import began_at
 from _redis_store.store import RedisStore
 from _redis_store.trail import batches, end_all
 

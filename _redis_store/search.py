@@ -14,11 +14,11 @@ import click
 from flask import Flask
 
 from _redis_store import listing
-from _redis_store.cookie import SID, shorten
 from _redis_store.failure import FAILURES, describe, raise_interruption
 from _redis_store.listing import SessionInfo, make_handle
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings, read
+from _redis_store.sid import SID, shorten
 from _redis_store.store import RedisStore
 from _redis_store.terminal import OWNER_WIDTH, count, safe
 

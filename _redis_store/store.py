@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from _redis_store.connection import check_client
-from _redis_store.cookie import new_sid
 from _redis_store.record import Session, dump_record, load_record
 from _redis_store.sender import Command, Sender, StoreUnavailable
+from _redis_store.sid import new_sid
 
 WEEK = 7 * 24 * 60 * 60  # seconds; the default max_age of the koa store that this one follows
 MAX_TRIES = 200  # rounds of a compare-and-set; every lost round is another writer's success

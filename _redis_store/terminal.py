@@ -9,8 +9,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from _redis_store.cookie import shorten
 from _redis_store.listing import SessionInfo
+from _redis_store.sid import shorten
 
 OWNER_WIDTH = 30  # characters
 SID_WIDTH = 49  # of ours; koa's are shorter

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from _redis_store.cookie import SID
+from _redis_store.sid import SID
 from _redis_store.store import RedisStore
 
 BATCH = 500  # sids that one round trip may be about

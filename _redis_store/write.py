@@ -14,11 +14,12 @@ from typing import Any
 
 from _redis_store import signals
 from _redis_store.change import Change, owners_of
-from _redis_store.cookie import began_at, max_age_of, new_sid
+from _redis_store.cookie import max_age_of
 from _redis_store.owners import OwnerIndex, decode, names
 from _redis_store.record import Session, dump_record, load_record
 from _redis_store.sender import Command, CrossSlot, StoreUnavailable
 from _redis_store.session import RedisSession
+from _redis_store.sid import began_at, new_sid
 from _redis_store.store import MAX_TRIES, lost_all_rounds, pause
 from _redis_store.trail import end_moved
 

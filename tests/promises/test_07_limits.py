@@ -16,9 +16,10 @@ from flask.testing import FlaskClient
 from support.apps import content, interface_of, route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
 
-from _redis_store.cookie import began_at, choose, new_sid, read_all
+from _redis_store.cookie import choose, read_all
 from _redis_store.record import load_record
 from _redis_store.settings import read
+from _redis_store.sid import began_at, new_sid
 
 IDLE, LIMIT = 1000, 2500  # seconds
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from _redis_store.cookie import began_at
+from _redis_store.sid import began_at
 from redis_store import WEEK, RedisStore
 
 

@@ -19,17 +19,15 @@ from werkzeug.sansio.http import parse_cookie
 from _redis_store.cookie import (
     CLOCK_SKEW,
     SALT,
-    SID,
     Cookie,
     _find_all,
-    began_at,
     choose,
     is_due,
     make,
-    new_sid,
     read_all,
 )
 from _redis_store.settings import Settings, read
+from _redis_store.sid import SID, began_at, new_sid
 
 NOW = 1_800_000_000  # Unix time
 IDLE = 1000  # seconds

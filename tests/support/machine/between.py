@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from redis import RedisError
 
-from _redis_store.cookie import began_at
 from _redis_store.sender import Command
+from _redis_store.sid import began_at
 from support.apps import set_cookie
 from support.machine.machine import BROWSERS, Machine
 from support.machine.model import Session

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from werkzeug.test import TestResponse
 
-from _redis_store.cookie import began_at
+from _redis_store.sid import began_at
 from support.apps import set_cookie
 from support.machine.model import Asked, Browser, Outcome
 from support.machine.views import BUSY, LIFETIME, MOVE, SLOW
