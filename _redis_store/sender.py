@@ -94,8 +94,9 @@ class Sender:
 
     def within(self, seconds: float) -> Sender:
         """Return this sender for one request, whose commands together wait no longer than that for Redis."""
-        sender = object.__new__(Sender)
-        vars(sender).update(vars(self))
+        sender = object.__new__(Sender)  # in every request: one by one, its attributes take half the time of a copy
+        sender.client, sender.clock, sender.breaker = self.client, self.clock, self.breaker
+        sender._origin = self._origin
         sender._begin(seconds)
         return sender
 
@@ -113,10 +114,9 @@ class Sender:
     def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
         """Return the answer to a command. `again`: it may be sent twice, when the connection breaks, or was idle."""
 
-        def send() -> Any:
-            return self.client.execute_command(*command, NEVER_DECODE=True, **options)
-
-        return self._wait(command[0], send, again)
+        return self._wait(
+            command[0], lambda: self.client.execute_command(*command, NEVER_DECODE=True, **options), again
+        )
 
     def run_all(self, commands: Sequence[Command], *, again: bool = False, ordered: bool = True) -> list[Any]:
         """Return the answers to commands, sent in this order: one round trip, but not one step.
