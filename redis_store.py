@@ -135,10 +135,7 @@ class RedisSessionInterface(SessionInterface):
         if session.failure is not None or FAILED in session.environ:
             show(app, response)
         if session.accessed or sid is not None:
-            if "Vary" in response.headers:
-                response.vary.add("Cookie")
-            else:  # without taking apart what is not there
-                response.headers.add("Vary", "Cookie")
+            cookie.vary_on(response)
         if sid is not None:
             self._set_cookie(app, session, sid, response)
         if response.is_streamed:
@@ -157,8 +154,14 @@ class RedisSessionInterface(SessionInterface):
 
     def get_cookie_attributes(self, app: Flask) -> dict[str, Any]:
         """Return what ``SESSION_COOKIE_*`` says, for ``set_cookie`` and ``delete_cookie`` alike."""
-        names = ("domain", "path", "secure", "httponly", "samesite", "partitioned")
-        return {name: getattr(self, f"get_cookie_{name}")(app) for name in names}
+        return {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
 
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text; None,
     # False and "" are nobody. All of this raises StoreUnavailable, and all but revoke needs an app context.
@@ -166,9 +169,7 @@ class RedisSessionInterface(SessionInterface):
     @for_views()
     def sessions_of(self, owner: object) -> list[SessionInfo]:
         """Return the sessions of an owner, the oldest sign-in first."""
-        if not is_owner(owner):
-            return []
-        return listing.sessions_of(self._get_store(), self._get_settings(), name_of(owner))
+        return listing.sessions_of(self._get_store(), self._get_settings(), name_of(owner)) if is_owner(owner) else []
 
     @for_views()
     def revoke(self, owner: object, keep: str | None = None) -> int:
@@ -189,8 +190,7 @@ class RedisSessionInterface(SessionInterface):
         return self._get_store().namespace(name)
 
     def _get_settings(self) -> Settings:
-        values = settings.read(current_app, self.clock)
-        if values is None:
+        if (values := settings.read(current_app, self.clock)) is None:
             raise RuntimeError("there are no sessions without a SECRET_KEY")
         return values
 

@@ -118,6 +118,14 @@ def set_on(response: Response, name: str, value: str, max_age: int | None, attri
         response.set_cookie(name, value, max_age, **attributes)
 
 
+def vary_on(response: Response) -> None:
+    """Say in an answer that it depends on the cookie."""
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:  # without taking apart what is not there
+        response.headers.add("Vary", "Cookie")
+
+
 def dump(name: str, value: str, max_age: int | None, attributes: dict[str, Any]) -> str:
     """Return a Set-Cookie header as Werkzeug would make it."""
     before, _, after = _dump_cookie(name, **attributes).partition("=")
