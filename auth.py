@@ -78,9 +78,9 @@ def make_dummy_hash(accounts: object) -> str:
     )
 
 
-def get_user() -> str | None:
-    """Return the name of the signed-in user. None: nobody is signed in, or the account is gone."""
-    user = session.get("user_id")
+def get_user(held: Mapping[str, Any] = session) -> str | None:
+    """Return the name of the user that a session signs in. None: nobody is signed in, or the account is gone."""
+    user = held.get("user_id")
     if isinstance(user, str) and any(knows(user) for knows in current_app.extensions["auth_knows"]):
         return user
     return None
