@@ -18,6 +18,7 @@ from werkzeug.security import generate_password_hash
 from app import ROLES
 
 FILES = {role: ROOT / f"roles/{role}.py" for role in ROLES}
+PARTS = sorted((ROOT / "roles").glob("[a-z]*.py"))  # the same, and what of a role has a file of its own
 POLICY = "# Policy: pure functions"
 
 #: Settings with which all roles are there. Nobody listens on port 1.
@@ -49,11 +50,12 @@ seen = {
     "throttle": [app.test_client().post("/login", data=grace).status_code for _ in range(11)][-1],
     "tokens": app.test_client().post("/api/login", json=ada).status_code,
     "oauth": app.test_client().get("/oauth/login").status_code,
+    "notifications": app.test_client().get("/events").status_code,
 }
 print(json.dumps(seen))
 """
-HERE = {"throttle": 429, "tokens": 200, "oauth": 502}  # with a provider that cannot be reached
-GONE = {"throttle": 401, "tokens": 404, "oauth": 404}
+HERE = {"throttle": 429, "tokens": 200, "oauth": 502, "notifications": 401}  # with a provider that cannot be reached
+GONE = {"throttle": 401, "tokens": 404, "oauth": 404, "notifications": 404}
 
 
 def copy_without(removed: list[str], folder: Path) -> None:
@@ -64,7 +66,8 @@ def copy_without(removed: list[str], folder: Path) -> None:
         copy(path, folder / path.name)
     text = (folder / "app.py").read_text()
     for role in removed:
-        (folder / f"roles/{role}.py").unlink()
+        for path in [folder / f"roles/{role}.py", *(folder / "roles").glob(f"{role}_*.py")]:
+            path.unlink()
         (line,) = re.findall(rf'^    "{role}",.*\n', text, re.M)
         text = text.replace(line, "")
     (folder / "app.py").write_text(text)
@@ -91,8 +94,18 @@ def test_a_role_is_removed_by_its_file_and_its_line(removed: list[str], tmp_path
 
 
 def test_every_role_has_its_line_in_the_app() -> None:
-    """And every line its file."""
-    assert sorted(ROLES) == sorted(path.stem for path in (ROOT / "roles").glob("*.py") if path.stem != "__init__")
+    """And every line its file. A role's other files begin with its name."""
+    assert sorted(ROLES) == sorted({path.stem.partition("_")[0] for path in PARTS})
+    assert all(path.exists() for path in FILES.values())
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
+def test_roles_do_not_import_each_other(path: Path) -> None:
+    """A role's files import no other role's."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    role = path.stem.partition("_")[0]
+    assert [name for name in modules if name.startswith("roles.") and not name.startswith(f"roles.{role}_")] == []
 
 
 def test_the_app_knows_a_role_by_its_line_only() -> None:
@@ -140,7 +153,7 @@ def test_a_role_has_one_way_in(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_the_policy_of_a_role_is_pure(role: str) -> None:
     """What it decides by is in its arguments and in constants: no app, no request, no Redis, no clock."""
-    text = FILES[role].read_text()
+    (text,) = [text for path in PARTS if path.stem.startswith(role) and POLICY in (text := path.read_text())]
     before, _, after = text.partition(POLICY)
     first = before.count("\n")
     last = first + re.split(r"^# [A-Z].* -{9,}$", after, maxsplit=2, flags=re.M)[0].count("\n")
