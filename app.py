@@ -49,6 +49,7 @@ ROLES = [
     "throttle",  # of sign-in attempts, by device, address and account
     "tokens",  # /api: access and refresh tokens, with ACCESS_TOKEN_KEY
     "oauth",  # /oauth: sign-in with an OpenID Connect provider, with OAUTH_ISSUER
+    "notifications",  # /notifications: what happens on the server appears on open pages
 ]
 
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.

@@ -53,6 +53,12 @@ BLOCKS = {
         "from flask import request, session": "test_a_session_is_carried_over_and_the_old_one_stays",
         "import msgspec": "test_a_session_is_carried_over_and_the_old_one_stays",
     },
+    "docs/notifications.md": {
+        "with app.app_context()": "test_the_page_shows_how_to_send",
+        "flask notify": "test_the_page_shows_how_to_send",
+        "retry: 2000": "test_the_page_shows_what_a_browser_gets",
+        ".venv/bin/gunicorn": "test_gunicorn_serves_streams_and_pages_as_the_page_says",
+    },
     "docs/oauth.md": {
         ".venv/bin/python -m oidc": "test_a_provider_to_try_is_there_and_the_app_takes_it",
         "FLASK_OAUTH_ISSUER": "test_a_provider_to_try_is_there_and_the_app_takes_it",
@@ -106,6 +112,10 @@ TABLES = {
     "docs/migrating.md": {
         "in the app": "test_what_an_app_did_with_flask_session_has_its_name_here",
         "Flask-Session": "test_the_settings_of_flask_session_are_all_named_with_what_the_log_says",
+    },
+    "docs/notifications.md": {
+        "setting": "test_the_keys_are_those_of_the_docstring",
+        "key": "test_the_keys_are_those_of_the_docstring",
     },
     "docs/oauth.md": {
         "setting": "test_the_page_has_the_settings_of_the_role",

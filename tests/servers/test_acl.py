@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import Any
@@ -10,12 +11,16 @@ import pytest
 from flask import Flask, session
 from redis.exceptions import NoPermissionError
 from support.apps import interface_of, route
+from support.demo import key_of
 from support.project import ACL, PERMISSIONS, STORE_PERMISSIONS
+from support.roles.notifications import wait_until
 from support.servers import RedisServer
 from werkzeug.security import generate_password_hash
 
 from app import create_app
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
+from roles.notifications_hub import Client
+from roles.notifications_stream import NOTHING
 
 #: What a page does to its session.
 CHANGES: dict[str, Callable[[], Any]] = {
@@ -65,8 +70,9 @@ def use(client: Any) -> None:
     same_site = {"Sec-Fetch-Site": "same-origin"}
     login = browser.post("/login", data={"username": "ada", "password": "lovelace"}, headers=same_site)
     assert login.status_code == 303
-    for path in ("/", "/regenerate", "/health/ready"):
+    for path in ("/", "/regenerate", "/health/ready", "/notifications"):
         assert browser.get(path).status_code == 200, path
+    use_notifications(app, key_of(browser))
     with app.app_context():
         assert len(interface_of(app).sessions_of("ada")) == 1
         assert interface_of(app).revoke("ada") == 1
@@ -78,6 +84,30 @@ def use(client: Any) -> None:
         assert login.json is not None
         bearer = {"Authorization": f"Bearer {login.json['accessToken']}"}
         assert program.post(f"/api/{path}", json=login.json, headers=bearer).status_code == status
+
+
+def use_notifications(app: Flask, session_key: str) -> None:
+    """Two browsers wait, and one of them goes away; the log has nothing to say about that."""
+    hub, log, logged = app.extensions["notifications"], logging.Handler(), list[Any]()
+    log.emit = logged.append  # type: ignore[assignment, method-assign]
+    app.logger.addHandler(log)
+    hub.look_after = hub.tick = 0.02
+    hub.heartbeat = 1
+    keys = [f"NOTIFICATIONS:SESSION:{owner}".encode() for owner in ("ada", "grace")]
+    ada, grace = (hub.serve(Client(key, session_key, None), NOTHING) for key in keys)
+    try:
+        with app.app_context():
+            app.extensions["notify"]("ada", "Hello")
+        assert [next(ada), next(ada)][1].endswith(b'"Hello"}\n\n')
+        next(grace)
+        wait_until(lambda: len(hub.bells) == 2 or logged)
+        grace.close()
+        wait_until(lambda: len(hub.bells) == 1 or logged)
+    finally:
+        for waiting in (ada, grace):
+            waiting.close()
+    wait_until(lambda: hub.thread is None)
+    assert not logged
 
 
 def test_it_is_enough(server: RedisServer) -> None:
