@@ -38,6 +38,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import jwt
+from blinker import signal
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import Signer
@@ -51,6 +52,7 @@ from redis_store import (
     RedisSessionInterface,
     RedisStore,
     StoreUnavailable,
+    signals,
     skip_refresh,
 )
 
@@ -195,6 +197,7 @@ def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
         rotated = rotate(record, generation, now)
         if rotated == {}:  # before it ends: if that answer is lost, nobody would hear of it
             current_app.logger.warning("a refresh token of %r was used again: family %s ends", user, name[:16])
+            signals.tell(signal("role-event"), "token-replayed")
         return rotated
 
     if rotated := families.update(name, change, max_age=max_age):
