@@ -50,6 +50,7 @@ ROLES = [
     "tokens",  # /api: access and refresh tokens, with ACCESS_TOKEN_KEY
     "oauth",  # /oauth: sign-in with an OpenID Connect provider, with OAUTH_ISSUER
     "notifications",  # /notifications: what happens on the server appears on open pages
+    "metrics",  # /metrics, for Prometheus, with METRICS_TOKEN
 ]
 
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.

@@ -63,7 +63,7 @@ def use(client: Any) -> None:
     states = store.namespace("OAUTH")
     assert states.add("state", {"n": 1}, max_age=600)
     assert states.take("state") == {"n": 1}
-    config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32}
+    config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32, "METRICS_TOKEN": "m" * 32}
     app = create_app({**config, "ACCOUNTS": {"ada": generate_password_hash("lovelace", "pbkdf2:sha256:1")}}, client)
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
     browser = app.test_client()
@@ -77,6 +77,9 @@ def use(client: Any) -> None:
         assert len(interface_of(app).sessions_of("ada")) == 1
         assert interface_of(app).revoke("ada") == 1
     assert browser.post("/logout", headers=same_site).status_code == 303
+    metrics = browser.get("/metrics", headers={"Authorization": f"Bearer {'m' * 32}"}).text
+    assert "redis_memory_used_bytes" in metrics
+    assert "redis_slowlog_length" in metrics
     program = app.test_client()
     for path, status in (("refresh", 200), ("logout", 204), ("logout-everywhere", 204)):
         login = program.post("/api/login", json={"username": "ada", "password": "lovelace"})
