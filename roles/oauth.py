@@ -10,15 +10,19 @@ The path of one sign-in::
     GET /oauth/callback    ->  GETDEL OAUTH:SESSION:<hash>
                                code and verifier  ------------------->  ID token
                            <-  303, and a session
+                               POST /oauth/backchannel-logout  <------  logout token: signed out there, so here too
 
 Keys, and how long each lives at most::
 
-    OAUTH:SESSION:<hash>    600 s   {"verifier", "nonce", "next"}
+    OAUTH:SESSION:<hash>           600 s   {"verifier", "nonce", "next"}
+    OAUTH:SESSION:logout:<hash>    600 s   {"at": <Unix time>}, of a logout token that was used
 
-The hash is of two secrets: the *state*, which goes through the provider, and the *binding*, which stays in a cookie. So
-a state is good once, for ten minutes, and in the browser that it was made for: nobody can send a visitor a link that
-signs them in to somebody else's account (login CSRF). `flask.session` is not used before the end, so that whoever only
-begins gets no session.
+The first hash is of two secrets: the *state*, which goes through the provider, and the *binding*, which stays in a
+cookie. So a state is good once, for ten minutes, and in the browser that it was made for: nobody can send a visitor a
+link that signs them in to somebody else's account (login CSRF). `flask.session` is not used before the end.
+
+A session has two owners: the user, and the user's session at the provider, if the ID token names one (``sid``). A
+logout token names one of them, and `revoke` ends what is theirs.
 
 Settings::
 
@@ -36,15 +40,14 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
-from flask import Blueprint, Flask, abort, current_app, redirect, request, url_for
+from flask import Blueprint, Flask, abort, current_app, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 import auth
-from redis_store import RedisSessionInterface, RedisStore
 
-MAX_AGE = 600  # seconds that a visitor may take at the provider
+MAX_AGE = 600  # seconds that a visitor may take at the provider, and that a logout token is known to be used
 TIMEOUT = 3  # seconds, each: to connect to the provider, for each answer
 REMEMBER = 3600  # seconds, at most, for which the provider's endpoints are not asked for again
 
@@ -53,17 +56,19 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 
 #: Over plain http a password may go to this machine only.
 ISSUER = re.compile(r"https://[^\s?#@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#@]*)?")
-SUBJECT = re.compile(r"[ -~]{1,255}")  # OpenID Connect Core 2
-
-REFUSED = "The provider did not sign you in."
+NAME = re.compile(r"[ -~]{1,255}")  # of a subject: OpenID Connect Core 2
+LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
+PROVIDER_SESSION = "provider_session"  # the key of a session's second owner
+REFUSED = "The provider refuses, cannot be reached, or its answer is not valid. Please try again later."
 
 blueprint = Blueprint("oauth", __name__, url_prefix="/oauth")
+# HEAD, which Flask adds to every GET, must not begin a sign-in, or use up a state.
+blueprint.before_request(lambda: abort(405) if request.method == "HEAD" else None)
 
 
 def init_app(app: Flask) -> None:
     """Add the routes, if a provider is configured. ValueError: a setting is wrong."""
-    issuer = app.config.get("OAUTH_ISSUER")
-    if issuer is None:
+    if (issuer := app.config.get("OAUTH_ISSUER")) is None:
         return
     if not isinstance(issuer, str) or not ISSUER.fullmatch(issuer):
         raise ValueError(f"OAUTH_ISSUER is {issuer!r}; expected an https:// URL, as the provider writes it")
@@ -75,15 +80,9 @@ def init_app(app: Flask) -> None:
         raise ValueError(f"ACCOUNTS has a user name that begins with {issuer} and a space, as only the provider's do")
     importlib.import_module("authlib.integrations.flask_client")  # not there: it fails now, not with the first sign-in
     app.extensions["auth_knows"].append(functools.partial(is_subject_of, issuer))
+    app.config["SESSION_OWNER_KEYS"] = [*app.config["SESSION_OWNER_KEYS"], PROVIDER_SESSION]
     app.jinja_env.globals["provider"] = issuer.split("/")[2]  # for the link on the sign-in page
     app.register_blueprint(blueprint)
-
-
-@blueprint.before_request
-def refuse_head() -> None:
-    """Refuse HEAD, which Flask adds to every GET: it must not begin a sign-in, or use up a state."""
-    if request.method == "HEAD":
-        abort(405)
 
 
 @blueprint.get("/login")
@@ -99,7 +98,7 @@ def login() -> ResponseReturnValue:
     kept["next"] = target if len(target) <= auth.MAX_INPUT else ""
     get_store().add(make_name(issuer, begun["state"], binding), kept, max_age=MAX_AGE)
     response = redirect(begun["url"], 303)
-    response.set_cookie(get_cookie_name(begun["state"]), binding, max_age=MAX_AGE, **get_cookie_attributes())
+    response.set_cookie(value=binding, max_age=MAX_AGE, **make_cookie(begun["state"]))
     return response
 
 
@@ -110,7 +109,7 @@ def callback() -> ResponseReturnValue:
     if any(len(values) > 1 for _, values in request.args.lists()):
         abort(400, "A parameter came twice.")  # RFC 6749, 3.1: which one counts, others may see differently
     # Taken first: whatever comes of it, this state is used up. Only the browser that has the binding can do that.
-    binding = request.cookies.get(get_cookie_name(state))
+    binding = request.cookies.get(make_cookie(state)["key"])
     kept = get_store().take(make_name(issuer, state, binding)) if binding else None
     if kept is None or request.args.get("iss", issuer) != issuer:  # RFC 9207, for providers that send it
         abort(400, "This answers no sign-in that this browser began in the last ten minutes. Please begin again.")
@@ -118,45 +117,43 @@ def callback() -> ResponseReturnValue:
         current_app.logger.warning("the provider sent no code, but the error %.100r", request.args.get("error"))
         abort(403, REFUSED)
     with asking():
-        user = identify(code, kept)
+        url, verifier = url_for("oauth.callback", _external=True), kept["verifier"]
+        token = get_provider().fetch_access_token(url, code=code, code_verifier=verifier, allow_redirects=False)
+        claims = read_token(token, nonce={"essential": True, "values": [kept["nonce"]]})
+        user = make_owner(issuer, "sub", claims)
+        second = {PROVIDER_SESSION: make_owner(issuer, "sid", claims)} if "sid" in claims else {}
     auth.sign_in(user)
+    session.update(second)
     response = redirect(auth.local_path(str(kept.get("next", ""))) or url_for("home"), 303)
-    response.delete_cookie(get_cookie_name(state), **get_cookie_attributes())
+    response.delete_cookie(**make_cookie(state))
     return response
 
 
-# The state ----------------------------------------------------------------------------------------------------------
+@blueprint.post("/backchannel-logout")
+def end_sessions() -> ResponseReturnValue:
+    """End the sessions that a ``logout_token`` names: 200. 400: it is not valid, was used, or cannot be checked."""
+    from authlib.oauth2.claims import JWTClaims
 
-
-def get_interface() -> RedisSessionInterface:
-    """Return the app's interface to its sessions."""
-    return cast(RedisSessionInterface, current_app.session_interface)
-
-
-def get_store() -> RedisStore:
-    """Return the store of states. It and the visitor's session together wait no longer than a request may."""
-    return get_interface().namespace("OAUTH")
-
-
-def get_cookie_name(state: str) -> str:
-    """Return a name that begins with the session cookie's: what __Host- promises holds for both.
-
-    One for each state: tabs do not meet, and a cookie that was planted before a sign-in is not the one that counts.
-    """
-    return f"{get_interface().get_cookie_name(current_app)}_oauth_{state[:8]}"
-
-
-def get_cookie_attributes() -> dict[str, Any]:
-    """Return those of the session cookie, but Lax: with Strict it would not come back from the provider's site."""
-    return get_interface().get_cookie_attributes(current_app) | {"httponly": True, "samesite": "Lax"}
+    issuer, now = current_app.config["OAUTH_ISSUER"], int(auth.get_interface().clock())
+    with asking(400):
+        token = {"id_token": auth.read_form()["logout_token"]}
+        check = functools.partial(is_logout, now=now)
+        claims = read_token(token, JWTClaims, events={"essential": True, "validate": check})
+        owner = make_owner(issuer, "sid" if "sid" in claims else "sub", claims)
+    used = f"logout:{make_name(issuer, claims['jti'])}"
+    if get_store().get(used) is not None:
+        abort(400, "This token was used before.")
+    auth.get_interface().revoke(owner)
+    get_store().add(used, {"at": now}, max_age=MAX_AGE)  # last: after a failure the token may come again
+    return ""
 
 
 # Policy: pure functions ---------------------------------------------------------------------------------------------
 
 
-def make_name(issuer: str, state: str, binding: str) -> str:
-    """Return the name of a sign-in's record: what was begun with one provider does not end with another."""
-    return hashlib.sha256(f"{issuer} {state} {binding}".encode()).hexdigest()
+def make_name(issuer: str, *secret: str) -> str:
+    """Return the name of a record: what was begun with one provider does not end with another."""
+    return hashlib.sha256(" ".join((issuer, *secret)).encode()).hexdigest()
 
 
 def is_subject_of(issuer: str, user: str) -> bool:
@@ -164,47 +161,61 @@ def is_subject_of(issuer: str, user: str) -> bool:
     return user.startswith(f"{issuer} ")
 
 
-def check_metadata(issuer: str, metadata: Mapping[str, Any]) -> None:
-    """Check what the provider says about itself. ValueError, or another exception: it is not to be trusted."""
+def check_metadata(issuer: str, metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the provider answers, as it says. ValueError, or another exception: it is not to be trusted."""
     if metadata["issuer"] != issuer:
         raise ValueError("it is another issuer")
-    names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-    if issuer.startswith("https:") and not all(metadata[name].startswith("https://") for name in names):
+    urls = {name: metadata[name] for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    if issuer.startswith("https:") and not all(url.startswith("https://") for url in urls.values()):
         raise ValueError("an endpoint is not https")
+    return urls
 
 
-def make_user(issuer: str, nonce: str, claims: Mapping[str, Any]) -> str:
-    """Return our name for the user of an ID token. ValueError, or another exception: it is not for this sign-in."""
-    if claims["nonce"] != nonce:  # again, since Authlib lets an empty one pass
-        raise ValueError("it answers somebody else")
-    if not SUBJECT.fullmatch(claims["sub"]):
-        raise ValueError("the subject is none")
-    return f"{issuer} {claims['sub']}"
+def make_owner(issuer: str, claim: str, claims: Mapping[str, Any]) -> str:
+    """Return our name for a token's user (``sub``), or for their session there (``sid``). An exception: it has none."""
+    if not NAME.fullmatch(claims[claim]):
+        raise ValueError(f"{claim} is no name")
+    return f"{issuer}{' ' if claim == 'sub' else '#'}{claims[claim]}"  # an issuer has neither
 
 
-# The provider -------------------------------------------------------------------------------------------------------
+def is_logout(token: Any, events: Mapping[str, Any], now: float) -> bool:
+    """Return whether a token is a logout token, not an ID token, and so young that it is known whether it was used."""
+    is_typed = token.header.get("typ", "JWT").lower() in ("jwt", "logout+jwt") and isinstance(events[LOGOUT], dict)
+    return is_typed and "jti" in token and "nonce" not in token and token["iat"] >= now - MAX_AGE / 2
+
+
+# Redis, the cookie and the provider ---------------------------------------------------------------------------------
+
+
+def get_store() -> Any:
+    """Return the store of states. It and the visitor's session together wait no longer than a request may."""
+    return auth.get_interface().namespace("OAUTH")
+
+
+def make_cookie(state: str) -> dict[str, Any]:
+    """Return name and attributes of a state's cookie. One for each: tabs do not meet; one that is planted is no use."""
+    interface = auth.get_interface()
+    name = f"{interface.get_cookie_name(current_app)}_oauth_{state[:8]}"  # what __Host- promises holds for both
+    # As the session's, but Lax: with Strict it would not come back from the provider's site.
+    return {"key": name, **interface.get_cookie_attributes(current_app), "httponly": True, "samesite": "Lax"}
 
 
 @contextmanager
-def asking() -> Iterator[None]:
-    """Turn the provider's failures into answers: 403, it refuses; 502, it is not there, or not to be trusted."""
+def asking(status: int = 502) -> Iterator[None]:
+    """Turn the provider's failures into answers: 403, it refuses; `status`, it is not there, or not to be trusted."""
     from authlib.integrations.flask_client import OAuthError
 
     try:
         yield
-    except OAuthError as error:
-        current_app.logger.warning("the provider refuses: %.100r", error.error)
-        abort(403, REFUSED)
     except Exception as error:  # of Authlib, joserfc, requests; also KeyError and the like for an answer that is none
         current_app.logger.warning("the provider failed: %.300r", error)
-        abort(502, "The provider cannot be reached, or its answer is not valid. Please try again later.")
+        abort(403 if isinstance(error, OAuthError) else status, REFUSED)
 
 
 def get_provider() -> Any:
     """Return Authlib's client for the provider; from time to time a new one, which asks for its endpoints again."""
-    config = current_app.config
-    settings = [config[f"OAUTH_{name}"] for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
-    return make_provider(*settings, int(get_interface().clock() / REMEMBER))
+    settings = [current_app.config[f"OAUTH_{name}"] for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
+    return make_provider(*settings, int(auth.get_interface().clock() / REMEMBER))
 
 
 @functools.lru_cache(maxsize=8)
@@ -216,26 +227,20 @@ def make_provider(issuer: str, client_id: str, client_secret: str, period: int) 
     url = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
     answer = requests.get(url, timeout=TIMEOUT, allow_redirects=False)
     answer.raise_for_status()
-    metadata = answer.json()
-    check_metadata(issuer, metadata)
     return FlaskOAuth2App(
         None,  # no framework: where Authlib itself would keep the state
         client_id=client_id,
         client_secret=client_secret,
         client_kwargs={"scope": "openid", "code_challenge_method": "S256", "default_timeout": TIMEOUT},
-        authorize_url=metadata["authorization_endpoint"],
-        access_token_url=metadata["token_endpoint"],
-        jwks_uri=metadata["jwks_uri"],
         id_token_signing_alg_values_supported=ALGORITHMS,
+        **check_metadata(issuer, answer.json()),
     )
 
 
-def identify(code: str, kept: dict[str, Any]) -> str:
-    """Return who is signed in at the provider, as a user name of ours. Whatever is wrong with the answer raises."""
+def read_token(token: Mapping[str, Any], claims_cls: Any = None, **options: Any) -> Any:
+    """Return the claims of the provider's token, once signature, issuer, audience and age are right. Else it raises."""
     provider, issuer = get_provider(), current_app.config["OAUTH_ISSUER"]
-    callback_url = url_for("oauth.callback", _external=True)
-    token = provider.fetch_access_token(callback_url, code=code, code_verifier=kept["verifier"], allow_redirects=False)
     provider.server_metadata.pop("jwks", None)  # the keys are asked for again: old ones, or wrong ones, do not stay
-    expected = {"iss": {"value": issuer}, "aud": {"value": provider.client_id}}
-    claims = provider.parse_id_token(token, kept["nonce"], claims_options=expected)  # and the signature, and its age
-    return make_user(issuer, kept["nonce"], claims)
+    for claim, value in ("iss", issuer), ("aud", provider.client_id):
+        options[claim] = {"essential": True, "value": value}
+    return provider.parse_id_token(token, None, options, claims_cls)

@@ -31,7 +31,8 @@ def make_plain(client: Any, clock: Clock) -> Flask:
     """Return an app with our sessions, and a page that says who is signed in."""
     app = Flask(__name__, static_folder=None)
     app.config.update(SECRET_KEY=secrets.token_hex(32), PERMANENT_SESSION_LIFETIME=WEEK)
-    app.session_interface = RedisSessionInterface(client, clock=clock)
+    app.session_interface = interface = RedisSessionInterface(client, clock=clock)
+    interface.check(app)
     app.logger.disabled = True
     app.register_error_handler(HTTPException, show_error)
     app.add_url_rule("/", "home", home)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 
+import fakeredis
 import pytest
 from support.docstrings import assert_page
 from support.project import PAGES, ROOT, blocks, tables
+from support.roles.oauth import CONFIG
 
 from app import create_app
 from roles import oauth
@@ -27,6 +29,15 @@ def test_what_a_sign_in_with_a_provider_keeps_is_what_the_role_names() -> None:
     assert places == ["session_oauth_…", "OAUTH:SESSION:<hash>"]
     assert "OAUTH:SESSION:<hash>" in (oauth.__doc__ or "")
     assert {row[2].split(",")[0] for row in kept[2:]} == {f"{oauth.MAX_AGE // 60} minutes"}
+
+
+def test_where_the_provider_tells_of_a_sign_out_is_the_address_that_the_page_has() -> None:
+    """As it has to be registered there; and for how long a token is known to be used."""
+    app = create_app({**CONFIG, "OAUTH_ISSUER": "https://accounts.example.com"}, fakeredis.FakeRedis())
+    for path in re.findall(r"`https://<your host>(\S+)`", PAGE):
+        assert path in {rule.rule for rule in app.url_map.iter_rules()}
+    assert f"`{oauth.PROVIDER_SESSION}`" in PAGE
+    assert f"older than {oauth.MAX_AGE // 120} minutes" in PAGE
     assert "_oauth_" in (ROOT / "roles" / "oauth.py").read_text()
 
 

@@ -150,7 +150,9 @@ def test_a_state_is_good_for_one_provider(least: Any, strict: Strict, provider: 
     assert webs[0].get(callback).status_code == 303
 
 
-def test_a_sign_in_keeps_the_key_that_it_names(browser: Browser, client: Any) -> None:
-    """While the visitor is at the provider, with its TTL."""
-    browser.begin()
+def test_the_keys_are_those_that_the_role_names(client: Any, strict: Strict) -> None:
+    """While a visitor is at the provider, and after another one signed out there; each with its TTL."""
+    app = create_app({**CONFIG, "OAUTH_ISSUER": strict.issuer}, client)
+    app.test_client().get("/oauth/login")
+    app.test_client().post("/oauth/backchannel-logout", data={"logout_token": strict.make_logout(sub="ada")})
     assert_keys(client, "oauth")

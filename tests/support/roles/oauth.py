@@ -44,6 +44,7 @@ CONFIG = {
     "ACCOUNTS": {"ada": HASH},
     **CLIENT,
 }
+LOGOUT: dict[str, dict[str, str]] = {"http://schemas.openid.net/event/backchannel-logout": {}}
 Sign = Callable[[dict[str, Any]], str]
 
 
@@ -53,8 +54,8 @@ def make_key(kid: str, owner: str = "the provider") -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": kid}, private=True)
 
 
-def signed_with(key: Any, algorithm: str, kid: str = "1") -> Sign:
-    header = {"alg": algorithm, "kid": kid}
+def signed_with(key: Any, algorithm: str, kid: str = "1", typ: str = "JWT") -> Sign:
+    header = {"alg": algorithm, "kid": kid, "typ": typ}
     return lambda claims: jwt.encode(header, claims, key, algorithms=[algorithm])
 
 
@@ -133,6 +134,13 @@ class Strict:
         claims = {**claims, "exp": now + 60, **self.claims}
         claims = {name: value for name, value in claims.items() if value is not None}
         return {"access_token": "none of ours", "token_type": "Bearer", "id_token": self.sign(claims)}
+
+    def make_logout(self, **claims: Any) -> str:
+        """A logout token that says nothing of whom, but for `claims`; None: not that. Each is a new one."""
+        now = int(time.time())
+        made = {"iss": self.issuer, "aud": "our-app", "iat": now, "exp": now + 60, "jti": secrets.token_hex()}
+        made = {**made, "events": LOGOUT, **claims}
+        return self.sign({name: value for name, value in made.items() if value is not None})
 
 
 class Browser(requests.Session):
