@@ -41,7 +41,7 @@ from _redis_store.connection import connect
 from _redis_store.listing import SessionInfo
 from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, show
 from _redis_store.owners import OwnerIndex, name_of
-from _redis_store.save import save, skip_refresh
+from _redis_store.save import is_session_accessed, save, skip_refresh
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import GIVEN_SID, RedisSession
 from _redis_store.settings import MAKE_KEY, Settings
@@ -61,6 +61,7 @@ __all__ = [
     "SessionUnavailable",
     "StoreUnavailable",
     "connect",
+    "is_session_accessed",
     "merge",
     "new_sid",
     "shorten",

@@ -12,7 +12,7 @@ from _redis_store.cookie import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
 from _redis_store.record import dump_record, is_plain, is_record_of, load_record
 from _redis_store.sender import StoreUnavailable
-from _redis_store.session import SKIP_REFRESH, RedisSession
+from _redis_store.session import ACCESSED, SKIP_REFRESH, RedisSession
 from _redis_store.trail import end_moved
 from _redis_store.write import Write
 
@@ -122,3 +122,8 @@ def skip_refresh() -> None:
     It does not read the session; one that the request itself reads or changes is kept alive all the same.
     """
     request.environ[SKIP_REFRESH] = True
+
+
+def is_session_accessed() -> bool:
+    """Return whether this request has asked for its session so far: then what it answers may depend on the visitor."""
+    return ACCESSED in request.environ

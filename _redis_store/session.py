@@ -22,6 +22,8 @@ log = logging.getLogger("redis_store")
 
 #: The key in a WSGI environ by which a request says that it keeps no session alive.
 SKIP_REFRESH = "redis_store.skip_refresh"
+#: The key by which it says that somebody asked for its session.
+ACCESSED = "redis_store.accessed"
 #: The key of the sid that the last response gave away: nobody takes the cookies of a socket, whose events share it.
 GIVEN_SID = "redis_store.sid"
 
@@ -149,6 +151,7 @@ class RedisSession(SecureCookieSession):
             log.warning("a session was changed after its response was sent, and that is lost: %.1000r", sorted(lost))
 
     def _read(self) -> None:
+        self.environ[ACCESSED] = True
         if (given := self.environ.get(GIVEN_SID)) is not None:
             self.sid = given
         elif (cookie := choose(self.settings, self._read_cookies())) is not None:
