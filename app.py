@@ -201,10 +201,10 @@ def refuse_cross_site() -> None:
 
 
 def add_headers(response: Response) -> Response:
-    """Tell the browser to be strict, and to keep no copy of a page that may show a session."""
+    """Tell the browser to be strict, and to keep no copy of a page, which may show a session, unless the page does."""
     response.headers.update(SECURITY_HEADERS)
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
