@@ -51,6 +51,7 @@ ROLES = [
     "oauth",  # /oauth: sign-in with an OpenID Connect provider, with OAUTH_ISSUER
     "notifications",  # /notifications: what happens on the server appears on open pages
     "metrics",  # /metrics, for Prometheus, with METRICS_TOKEN
+    "cache",  # of JSON answers, as of /posts/trending
 ]
 
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.

@@ -35,6 +35,9 @@ BLOCKS = {
     "docs/exercises.md": {
         ".venv/bin/python -m pytest": "test_an_exercise_turns_the_test_red_that_it_names",
         **dict.fromkeys(EXERCISES, "test_an_exercise_turns_the_test_red_that_it_names"),
+    "docs/cache.md": {
+        "from roles.cache": "test_the_code_of_the_page_keeps_and_forgets",
+        ".venv/bin/python benchmarks/cache.py": "test_the_program_that_measures_finds_the_counts_right",
     },
     "docs/faults.md": {".venv/bin/python -m pytest": "test_what_measures_anew_knows_its_options"},
     "docs/koa-session2.md": {".venv/bin/python conformance/koa.py": "test_the_conformance_with_koa_is_a_program"},
@@ -107,6 +110,10 @@ TABLES = {
         "you want to": "test_the_readme_leads_to_every_page",
     },
     "docs/benchmarks.md": {"ratio of medians": "test_the_figures_are_those_of_the_run_that_is_stored"},
+    "docs/cache.md": {
+        "key": "test_the_page_has_the_keys_of_the_role",
+        "what": "test_the_page_has_the_figures_of_a_whole_run",
+    },
     "docs/faults.md": {"fault": "test_the_page_has_the_figures_of_each_fault"},
     "docs/glossary.md": {"word": "test_the_glossary_is_in_order_and_its_words_are_used"},
     "docs/koa-session2.md": {"koa-session2 with a typical store": "test_the_koa_table_names_verbs_that_exist"},

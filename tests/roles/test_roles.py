@@ -52,6 +52,7 @@ seen = {
     "oauth": app.test_client().get("/oauth/login").status_code,
     "notifications": app.test_client().get("/events").status_code,
     "metrics": app.test_client().get("/metrics").status_code,
+    "cache": app.test_client().get("/posts/trending").status_code,
 }
 print(json.dumps(seen))
 """
@@ -61,6 +62,7 @@ HERE = {
     "oauth": 502,  # with a provider that cannot be reached
     "notifications": 401,
     "metrics": 200,
+    "cache": 200,
 }
 GONE = {
     "throttle": 401,
@@ -68,6 +70,7 @@ GONE = {
     "oauth": 404,
     "notifications": 404,
     "metrics": 404,
+    "cache": 404,
 }
 
 

@@ -73,6 +73,7 @@ def use(client: Any) -> None:
     for path in ("/", "/regenerate", "/health/ready", "/notifications"):
         assert browser.get(path).status_code == 200, path
     use_notifications(app, key_of(browser))
+    assert "ETag" in browser.get("/posts/trending").headers  # it is kept
     with app.app_context():
         assert len(interface_of(app).sessions_of("ada")) == 1
         assert interface_of(app).revoke("ada") == 1
