@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from flask import Flask, request, session
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from redis_store import RedisSessionInterface, RedisStore, connect
+from roles.cache import cached
 from support.faults import PATIENCE, stores
 from support.project import ROOT
 
 LIFETIME = 600  # seconds
+CACHED = 1  # seconds for which an answer is kept, and for which a request may make the next
 
 
 def make_app(store: RedisStore) -> Flask:
@@ -42,6 +45,11 @@ def make_app(store: RedisStore) -> Flask:
     @app.get("/public")
     def public() -> dict[str, Any]:
         return answer()
+
+    @app.get("/cached")
+    @cached("cached", max_age=CACHED, lease=CACHED)
+    def kept() -> dict[str, Any]:
+        return answer(time.time())
 
     @app.get("/read")
     def read() -> dict[str, Any]:
