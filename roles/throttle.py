@@ -109,8 +109,9 @@ class Throttle:
         Only that: otherwise whoever has an account could empty their address's counter, and try other accounts.
         """
         for counter in counters:
-            change = functools.partial(drain, failures=limit(counter), now=get_time())
-            get_store().update(counter, change, max_age=limit(counter) * INTERVAL)
+            failures = LIMITS[counter.partition(":")[0]]
+            change = functools.partial(drain, failures=failures, now=get_time())
+            get_store().update(counter, change, max_age=failures * INTERVAL)
 
     def _tell_no_address(self) -> None:
         if not self.told:
@@ -125,7 +126,7 @@ class Throttle:
         """Return seconds to wait, 0 if it was counted; seconds until the counter is empty; the counter."""
         # A hash: so nobody chooses the text of a key, and a dump of Redis is no list of visitors.
         counter = f"{kind}:{get_signer('throttle').get_signature(name).decode()}"
-        failures, now = limit(counter), get_time()
+        failures, now = LIMITS[kind], get_time()
         max_age, change = failures * INTERVAL, functools.partial(fill, failures=failures, now=now)
         first = {"empty_at": now + INTERVAL}
         if get_store().add(counter, first, max_age=max_age):
@@ -140,11 +141,6 @@ class Throttle:
 
 
 # Policy: pure functions, which the store makes atomic ---------------------------------------------------------------
-
-
-def limit(counter: str) -> int:
-    """Return how many failures the counter takes at once."""
-    return LIMITS[counter.partition(":")[0]]
 
 
 def level(record: Mapping[str, Any], failures: int, now: int) -> int:
