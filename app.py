@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import fakeredis
-from flask import Flask, Response, abort, current_app, render_template, request, session
+from flask import Flask, Response, abort, current_app, jsonify, render_template, request, session
 from flask.logging import default_handler
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
@@ -86,6 +86,8 @@ def create_app(
     interface.check(app)
     check_keys(app)
     app.register_blueprint(auth.blueprint)
+    #: Below which paths programs ask, that want an error as JSON. A role that has such paths adds them.
+    app.extensions["json_below"] = []
     for name in ROLES:
         importlib.import_module(f"roles.{name}").init_app(app)
     if app.config["STUDY"] is None:
@@ -210,9 +212,13 @@ def add_headers(response: Response) -> Response:
 
 
 def show_error(error: HTTPException) -> Response:
-    """Return the page for any error. It does not look at the session, which may be what failed."""
-    # With the error's own headers: Retry-After, Allow.
-    return Response(render_template("error.html", error=error), error.code, error.get_headers())
+    """Return the page for any error, or its JSON. Neither looks at the session, which may be what failed."""
+    response = cast(Response, error.get_response())  # with the error's own headers: Retry-After, Allow
+    if request.path.startswith(tuple(current_app.extensions["json_below"])):
+        response.content_type, response.data = "application/json", jsonify(error=error.description).data
+    else:
+        response.data = render_template("error.html", error=error)
+    return response
 
 
 def show_outage(error: StoreUnavailable) -> Response:

@@ -25,6 +25,9 @@ PASSWORD_HASH = re.compile(r"([^$]+)\$[^$]+\$[0-9a-f]+")
 #: And no half of a surrogate pair, which no header can hold.
 LOCAL_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f\ud800-\udfff]*")
 
+#: A user name or a password. JSON can hold half a surrogate pair, which no hash takes.
+TEXT = re.compile(rf"[^\ud800-\udfff]{{0,{MAX_INPUT}}}")
+
 #: What tells browsers and systems apart, in this order: most browsers claim to be several others as well.
 BROWSERS = {
     "Firefox": "Firefox/|FxiOS/",
@@ -219,6 +222,26 @@ def read_form() -> Mapping[str, str]:
         raise
     except Exception:  # whatever the WSGI server raises for chunks that are none; gunicorn: InvalidChunkSize
         abort(400, "The body of this request is malformed.")
+
+
+def read_json() -> dict[str, Any]:
+    """Return the JSON object that was sent; an empty one, if nothing was. 400, 413, 415: it is none, or too long."""
+    try:
+        body = request.get_json() if request.get_data() else {}
+    except HTTPException:
+        raise
+    except Exception:  # nested too deep for Python, or whatever the WSGI server raises for chunks that are none
+        body = None
+    return body if isinstance(body, dict) else abort(400, "Expected a JSON object")
+
+
+def read_credentials() -> tuple[str, str]:
+    """Return ``username`` and ``password`` of a JSON object. 400: one is missing, no text, or too long."""
+    body = read_json()
+    for name in ("username", "password"):
+        if not isinstance(text := body.get(name), str) or TEXT.fullmatch(text) is None:
+            abort(400, f"Expected a {name}, of at most {MAX_INPUT} characters")
+    return body["username"], body["password"]
 
 
 def check(username: str, password: str) -> bool:

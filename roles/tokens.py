@@ -19,9 +19,6 @@ generation to come, and the times of the last refresh and of the login.
 When a token comes a second time, two have it, and nobody can tell which of them is the thief: the family ends
 (RFC 9700, 4.14.2). But an answer can be lost on its way, so within `GRACE` the same token is answered once more.
 
-Whoever has ``ACCESS_TOKEN_KEY`` can check access tokens, and could also make some. Where the services that check them
-are not to be trusted so far, take an asymmetric `ALGORITHM`, and a second key to check with.
-
 Settings::
 
     ACCESS_TOKEN_KEY        none     text of at least 32 bytes, and no SECRET_KEY; without it there is no /api
@@ -40,9 +37,10 @@ from typing import Any, cast
 import jwt
 from blinker import signal
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
+from flask import Blueprint, Flask, abort, current_app, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import Signer
-from werkzeug.exceptions import HTTPException, ServiceUnavailable
+from werkzeug.datastructures import WWWAuthenticate
 
 import auth
 from redis_store import (
@@ -55,6 +53,7 @@ from redis_store import (
     signals,
     skip_refresh,
 )
+from redis_store import WEEK, OwnerIndex, RedisStore, StoreUnavailable, skip_refresh
 
 ALGORITHM = "HS256"  # never the one that a token names
 ACCESS_MAX_AGE = 15 * 60  # seconds; until then an access token is good, whatever happens to its family
@@ -62,14 +61,13 @@ IDLE_MAX_AGE = WEEK  # seconds, from one refresh to the next
 ABSOLUTE_MAX_AGE = 30 * 24 * 60 * 60  # seconds, from the login
 GRACE = 10  # seconds in which a refresh may be asked for again; the clocks of all hosts have to agree better than that
 MIN_KEY = 32  # bytes: as many as the hash has (RFC 7518, 3.2)
+BEARER = WWWAuthenticate("bearer")  # what a 401 asks for
 
 #: What a refresh token looks like: the family's id and the generation, SHA-256 signature. Nothing else is looked at.
 TOKEN = re.compile(r"([0-9a-f]{48})\.([0-9]{1,9})\.[A-Za-z0-9_-]{43}")
 
-#: A user name or a password. JSON can hold half a surrogate pair, which no hash takes.
-TEXT = re.compile(rf"[^\ud800-\udfff]{{0,{auth.MAX_INPUT}}}")
-
 blueprint = Blueprint("tokens", __name__, url_prefix="/api")
+blueprint.before_request(skip_refresh)  # a program's request leaves the browser's session as old as it is
 
 
 def init_app(app: Flask) -> None:
@@ -78,41 +76,31 @@ def init_app(app: Flask) -> None:
         app.config.setdefault("ACCESS_TOKEN_KEY", secrets.token_hex(32))
     if (key := app.config.get("ACCESS_TOKEN_KEY")) is None:
         return
-    others = (app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ()))
-    if not is_good_key(key) or key in others or key.encode() in others:
+    if not is_good_key(key) or {key, key.encode()} & {app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ())}:
         raise ValueError(
             "ACCESS_TOKEN_KEY (not shown) is too short, of another kind, or a SECRET_KEY; expected one of its own, "
             f"of at least {MIN_KEY} bytes, as of: python3 -c 'import secrets; print(secrets.token_hex(32))'"
         )
-    audience = app.config.setdefault("ACCESS_TOKEN_AUDIENCE", "api")
-    if not isinstance(audience, str) or not audience:
+    if not isinstance(audience := app.config.setdefault("ACCESS_TOKEN_AUDIENCE", "api"), str) or not audience:
         raise ValueError(f"ACCESS_TOKEN_AUDIENCE is {audience!r}; expected a string")
+    app.extensions["json_below"].append(f"{blueprint.url_prefix}/")
     app.register_blueprint(blueprint)
 
 
-def is_good_key(key: object) -> bool:
+def is_good_key(key: Any) -> bool:
     """Return whether a key can sign tokens: it is long enough, and PyJWT does not take it for one of another kind."""
     try:
-        if isinstance(key, str) and len(key.encode()) >= MIN_KEY:
-            return bool(jwt.encode({}, key, ALGORITHM))
-    except (UnicodeEncodeError, jwt.InvalidKeyError):  # half a surrogate pair; a PEM, SSH or JSON web key
-        pass
-    return False
-
-
-@blueprint.before_request
-def leave_session() -> None:
-    """Leave the browser's session alone: a request of a program does not refresh it."""
-    skip_refresh()
+        return len(key.encode()) >= MIN_KEY and bool(jwt.encode({}, key, ALGORITHM))
+    except (AttributeError, UnicodeEncodeError, jwt.InvalidKeyError):  # no text; half a pair; a PEM or JSON web key
+        return False
 
 
 @blueprint.post("/login")
 def login() -> ResponseReturnValue:
     """Take ``username``, ``password``: 200 and the first pair of tokens of a family. 401, or 429 with Retry-After."""
-    body = read_body()
-    username, password = (read_text(body, name) for name in ("username", "password"))
+    username, password = auth.read_credentials()
     if not auth.check(username, password):
-        abort(401, "Wrong user name or password")
+        abort(401, "Wrong user name or password", www_authenticate=BEARER)
     return make_pair(username, begin_family(username), 0)
 
 
@@ -151,19 +139,14 @@ def logout_everywhere() -> ResponseReturnValue:
 # Families -----------------------------------------------------------------------------------------------------------
 
 
-def get_interface() -> RedisSessionInterface:
-    """Return the app's interface to its sessions."""
-    return cast(RedisSessionInterface, current_app.session_interface)
-
-
 def get_families() -> RedisStore:
     """Return the store of families. It and the visitor's session together wait no longer than a request may."""
-    return get_interface().namespace("REFRESH")
+    return cast(RedisStore, auth.get_interface().namespace("REFRESH"))
 
 
 def get_time() -> int:
     """Return the Unix time, by the clock of the sessions."""
-    return int(get_interface().clock())
+    return int(auth.get_interface().clock())
 
 
 def make_name(family: str) -> str:
@@ -246,7 +229,7 @@ def read_access_token() -> str:
     """Return the user that the request's access token names. 401: there is none; 403: it is not accepted."""
     bearer, config = request.authorization, current_app.config
     if bearer is None or bearer.type != "bearer" or not bearer.token:
-        abort(401, "Access token required")
+        abort(401, "Access token required", www_authenticate=BEARER)
     try:
         claims = jwt.decode(
             bearer.token,
@@ -265,63 +248,14 @@ def read_access_token() -> str:
 
 def read_refresh_token() -> tuple[str, int] | None:
     """Return family and generation of the ``refreshToken`` that was sent. 401: none was. None: it is not ours."""
-    token = read_body().get("refreshToken")
+    token = auth.read_json().get("refreshToken")
     if token in (None, ""):
-        abort(401, "Refresh token required")
-    if not isinstance(token, str) or (match := TOKEN.fullmatch(token)) is None:
-        return None
-    return (match[1], int(match[2])) if get_signer().validate(token) else None
+        abort(401, "Refresh token required", www_authenticate=BEARER)
+    match = TOKEN.fullmatch(token) if isinstance(token, str) else None
+    return (match[1], int(match[2])) if match and get_signer().validate(match[0]) else None
 
 
 def get_signer() -> Signer:
     """Return the signer of refresh tokens. It adds no time: who asks again gets the very same token."""
     keys = [*(current_app.config["SECRET_KEY_FALLBACKS"] or ()), current_app.secret_key]
     return Signer(keys, salt="refresh token", key_derivation="hmac", digest_method=hashlib.sha256)
-
-
-# Requests and answers ------------------------------------------------------------------------------------------------
-
-
-def read_body() -> dict[str, Any]:
-    """Return the JSON object that was sent; an empty one, if nothing was. 400, 413, 415: it is none, or too long."""
-    try:
-        body = request.get_json() if request.get_data() else {}
-    except HTTPException:
-        raise
-    except Exception:  # nested too deep for Python, or whatever the WSGI server raises for chunks that are none
-        body = None
-    return body if isinstance(body, dict) else abort(400, "Expected a JSON object")
-
-
-def read_text(body: Mapping[str, Any], name: str) -> str:
-    """Return a field of it. 400: it is missing, no text, or too long."""
-    text = body.get(name)
-    if not isinstance(text, str) or TEXT.fullmatch(text) is None:
-        abort(400, f"Expected a {name}, of at most {auth.MAX_INPUT} characters")
-    return text
-
-
-@blueprint.errorhandler(HTTPException)
-def show_error(error: HTTPException) -> Response:
-    """Answer any error with ``{"error": …}``, and its own headers."""
-    response = cast(Response, error.get_response())
-    response.data = jsonify(error=error.description).data
-    response.content_type = "application/json"
-    if error.code == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-@blueprint.errorhandler(StoreUnavailable)
-def show_outage(error: StoreUnavailable) -> Response:
-    """Answer 503 when Redis cannot be reached: neither "wrong password" nor "invalid token"."""
-    current_app.logger.warning("%s", error)
-    return show_error(ServiceUnavailable("Redis cannot be reached", retry_after=RETRY_AFTER))
-
-
-@blueprint.before_app_request
-def show_routing_error() -> Response | None:
-    """Answer 404, 405 and the like below ``/api``: Flask asks a blueprint only for errors of its own views."""
-    error = request.routing_exception
-    below = request.path.startswith(f"{blueprint.url_prefix}/")
-    return show_error(error) if below and isinstance(error, HTTPException) and error.code != 308 else None
