@@ -18,8 +18,8 @@ koa-session2's ``get``, ``set`` and ``destroy`` are those of `RedisStore`, its m
 Words: a *session* is the dict, its *record* the JSON bytes in Redis, *sid* its name, *key* the prefix and the sid,
 *owner* whoever is signed in. Every time span is in **seconds** (koa-session2 counts milliseconds).
 
-This file is about HTTP only. Read on in `_redis_store/`: session.py (what ``flask.session`` is), save.py (what
-becomes of it), write.py (its way into Redis), change.py (who wins), store.py (the verbs), owners.py (all of a user's).
+This file is HTTP only. Read on in `_redis_store/`: session.py (what ``flask.session`` is), save.py (what becomes of
+it), write.py (its way into Redis), change.py (who wins), store.py (the verbs), owners.py (all of a user's).
 """
 
 from __future__ import annotations
@@ -176,8 +176,7 @@ class RedisSessionInterface(SessionInterface):
     def revoke(self, owner: object, keep: str | None = None) -> int:
         """End the sessions of an owner, except that of the sid `keep`; return how many.
 
-        A sign-in at the same time either ends as well, or is in `sessions_of` afterwards. When this raises, some may
-        have ended; do it again.
+        A sign-in meanwhile ends as well, or is in `sessions_of` afterwards. It may raise when some have ended.
         """
         return listing.revoke(self._get_store(), name_of(owner), keep) if is_owner(owner) else 0
 

@@ -116,11 +116,8 @@ class Throttle:
     def _tell_no_address(self) -> None:
         if not self.told:
             self.told = True
-            current_app.logger.warning(
-                "%.100r is no address of a visitor: new browsers are counted by account alone; see PROXIES, and what "
-                "the proxy writes into X-Forwarded-For",
-                request.remote_addr,
-            )
+            words = "%.100r is no address of a visitor: new browsers are counted by account alone; see PROXIES, and "
+            current_app.logger.warning(words + "what the proxy writes into X-Forwarded-For", request.remote_addr)
 
     def _count(self, kind: str, name: str) -> tuple[int, int, str]:
         """Return seconds to wait, 0 if it was counted; seconds until the counter is empty; the counter."""

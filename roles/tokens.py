@@ -36,24 +36,13 @@ from typing import Any, cast
 
 import jwt
 from blinker import signal
-from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
 from flask import Blueprint, Flask, abort, current_app, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import Signer
 from werkzeug.datastructures import WWWAuthenticate
 
 import auth
-from redis_store import (
-    RETRY_AFTER,
-    WEEK,
-    OwnerIndex,
-    RedisSessionInterface,
-    RedisStore,
-    StoreUnavailable,
-    signals,
-    skip_refresh,
-)
-from redis_store import WEEK, OwnerIndex, RedisStore, StoreUnavailable, skip_refresh
+from redis_store import WEEK, OwnerIndex, RedisStore, StoreUnavailable, signals, skip_refresh
 
 ALGORITHM = "HS256"  # never the one that a token names
 ACCESS_MAX_AGE = 15 * 60  # seconds; until then an access token is good, whatever happens to its family

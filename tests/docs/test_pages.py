@@ -35,6 +35,7 @@ BLOCKS = {
     "docs/exercises.md": {
         ".venv/bin/python -m pytest": "test_an_exercise_turns_the_test_red_that_it_names",
         **dict.fromkeys(EXERCISES, "test_an_exercise_turns_the_test_red_that_it_names"),
+    },
     "docs/cache.md": {
         "from roles.cache": "test_the_code_of_the_page_keeps_and_forgets",
         ".venv/bin/python benchmarks/cache.py": "test_the_program_that_measures_finds_the_counts_right",
