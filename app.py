@@ -52,6 +52,8 @@ ROLES = [
     "notifications",  # /notifications: what happens on the server appears on open pages
     "metrics",  # /metrics, for Prometheus, with METRICS_TOKEN
     "cache",  # of JSON answers, as of /posts/trending
+    "jobs",  # a queue of what a request need not wait for
+    "mail",  # /mail: a page from which to send one
 ]
 
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.

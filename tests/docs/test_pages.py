@@ -41,6 +41,11 @@ BLOCKS = {
         ".venv/bin/python benchmarks/cache.py": "test_the_program_that_measures_finds_the_counts_right",
     },
     "docs/faults.md": {".venv/bin/python -m pytest": "test_what_measures_anew_knows_its_options"},
+    "docs/jobs.md": {
+        "export REDIS_URL": "test_a_worker_sends_what_a_view_enqueued",
+        "def init_app": "test_the_example_of_the_page_is_a_job",
+        "$ flask jobs list": "test_the_commands_show_what_the_page_shows",
+    },
     "docs/koa-session2.md": {".venv/bin/python conformance/koa.py": "test_the_conformance_with_koa_is_a_program"},
     "docs/learn.md": {
         "with ada.visit": "test_a_step_breaks_the_short_store_only",
@@ -129,6 +134,14 @@ TABLES = {
     "docs/monitoring.md": {
         "setting": "test_the_page_has_the_setting_of_the_role",
         "series": "test_the_page_has_each_series",
+    },
+    "docs/jobs.md": {
+        "setting": "test_the_page_has_the_settings_and_the_keys_of_the_role",
+        "key": "test_the_page_has_the_settings_and_the_keys_of_the_role",
+    },
+    "docs/mail.md": {
+        "setting": "test_the_page_has_the_settings_and_the_keys_of_the_role",
+        "key": "test_the_page_has_the_settings_and_the_keys_of_the_role",
     },
     "docs/oauth.md": {
         "setting": "test_the_page_has_the_settings_of_the_role",

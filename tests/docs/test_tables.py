@@ -14,7 +14,7 @@ import fakeredis
 import pytest
 from flask import Flask
 from support.docstrings import keys_of
-from support.project import PAGES, PERMISSIONS, ROOT, rows, section, tables
+from support.project import PAGES, PERMISSIONS, ROOT, WORKER_PERMISSIONS, rows, section, tables
 
 import _redis_store
 from _redis_store.settings import SETTINGS
@@ -61,7 +61,8 @@ def test_what_redis_does_here_is_what_it_has_to_allow() -> None:
         assert len((ROOT / file.strip("`")).read_text().splitlines()) <= 250
         assert (ROOT / test.strip("`")).is_file(), test
     keys = [key for row in table for key in named(row[2])]
-    assert sorted(keys) == sorted(rule.removeprefix("~") for rule in PERMISSIONS if rule.startswith("~"))
+    rules = {*PERMISSIONS, *WORKER_PERMISSIONS}
+    assert sorted(keys) == sorted(rule.removeprefix("~") for rule in rules if rule.startswith("~"))
 
 
 def test_times_to_live_are_those_of_the_code() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.docstrings import block, describe, keys_of
-from support.project import PERMISSIONS, ROOT
+from support.project import PERMISSIONS, ROOT, WORKER_PERMISSIONS
 from werkzeug.security import generate_password_hash
 
 from app import ROLES
@@ -53,6 +53,8 @@ seen = {
     "notifications": app.test_client().get("/events").status_code,
     "metrics": app.test_client().get("/metrics").status_code,
     "cache": app.test_client().get("/posts/trending").status_code,
+    "jobs": app.test_cli_runner().invoke(args=["jobs", "list"]).exit_code,
+    "mail": app.test_client().get("/mail").status_code,
 }
 print(json.dumps(seen))
 """
@@ -63,6 +65,8 @@ HERE = {
     "notifications": 401,
     "metrics": 200,
     "cache": 200,
+    "jobs": 1,  # there is a command, and no Redis that a worker could reach
+    "mail": 303,
 }
 GONE = {
     "throttle": 401,
@@ -71,6 +75,8 @@ GONE = {
     "notifications": 404,
     "metrics": 404,
     "cache": 404,
+    "jobs": 2,
+    "mail": 404,
 }
 
 
@@ -150,8 +156,8 @@ def test_a_role_says_how_it_is_used_and_what_it_keeps(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_redis_lets_the_app_use_the_keys_of_a_role(role: str) -> None:
-    """The ACL of the documentation names each of them."""
-    patterns = [rule.removeprefix("~") for rule in PERMISSIONS if rule.startswith("~")]
+    """The ACL of the documentation names each of them, for the app or its workers."""
+    patterns = [rule.removeprefix("~") for rule in PERMISSIONS + WORKER_PERMISSIONS if rule.startswith("~")]
     for key in keys_of(role):
         assert any(key.startswith(pattern.rstrip("*")) for pattern in patterns), key
 

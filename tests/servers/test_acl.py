@@ -74,6 +74,9 @@ def use(client: Any) -> None:
         assert browser.get(path).status_code == 200, path
     use_notifications(app, key_of(browser))
     assert "ETag" in browser.get("/posts/trending").headers  # it is kept
+    mail = {"id": "0" * 32, "to": "ada@example.com", "subject": "Hello"}
+    for delay in ("", "60"):
+        assert browser.post("/mail", data=mail | {"delay": delay}, headers=same_site).status_code == 303
     with app.app_context():
         assert len(interface_of(app).sessions_of("ada")) == 1
         assert interface_of(app).revoke("ada") == 1

@@ -12,9 +12,10 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 }
 
-#: What the Redis user of an app may do, and that of the demo app, as ACL rules: keys (~), channels (&), commands (+).
+#: What the Redis user of an app may do, that of the demo app, and that of its workers, as ACL rules: keys (~), channels
+#: (&), commands (+).
 ACL = re.findall(r"^ACL SETUSER .*", PAGES["docs/operations.md"], re.M)
-STORE_PERMISSIONS, PERMISSIONS = (re.findall(r"[~&+]\S+", line) for line in ACL)
+STORE_PERMISSIONS, PERMISSIONS, WORKER_PERMISSIONS = (re.findall(r"[~&+]\S+", line) for line in ACL)
 
 
 def section(page: str, title: str) -> str:
