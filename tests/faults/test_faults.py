@@ -128,7 +128,7 @@ def play(house: House, fault: Fault) -> tuple[Figures, list[str]]:
     while time.monotonic() < min(repaired + AFTER + load.measure_noise(), repaired + PATIENCE):
         time.sleep(0.1)  # or nothing would be asked after the time that a busy machine is allowed
     load.stop()
-    complaints = [*load.complaints(house.records()), *judge(fault, load, injected, repaired)]
+    complaints = [*load.complaints(house.records(), house.jobs()), *judge(fault, load, injected, repaired)]
     return load.figures(fault.name, injected), complaints
 
 
@@ -185,7 +185,7 @@ def test_a_broken_store_is_found_out(house: House, store: type[RedisStore], comp
     house.stack.callback(load.stop)
     time.sleep(2)
     load.stop()
-    assert any(re.match(f".*{complaint}", found) for found in load.complaints(house.records()))
+    assert any(re.match(f".*{complaint}", found) for found in load.complaints(house.records(), house.jobs()))
 
 
 @pytest.mark.thorough

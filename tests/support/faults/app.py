@@ -13,15 +13,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, request, session
+from redis import RedisCluster
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from redis_store import RedisSessionInterface, RedisStore, connect
+from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 from roles.cache import cached
+from roles.jobs import Jobs
 from support.faults import PATIENCE, stores
 from support.project import ROOT
 
@@ -51,6 +54,8 @@ def make_app(store: RedisStore) -> Flask:
     def kept() -> dict[str, Any]:
         return answer(time.time())
 
+    add_jobs(app, store, answer)
+
     @app.get("/read")
     def read() -> dict[str, Any]:
         return found()
@@ -75,6 +80,23 @@ def make_app(store: RedisStore) -> Flask:
         return before
 
     return app
+
+
+def add_jobs(app: Flask, store: RedisStore, answer: Callable[..., Any]) -> None:
+    """A view that says which job it has enqueued; on a Cluster, which RQ cannot use, none."""
+    jobs = None if isinstance(store.client, RedisCluster) else Jobs(store)
+
+    @app.post("/enqueue")
+    def enqueue() -> Any:
+        if jobs is None:
+            return answer(None)
+        job_id = request.args["mark"].replace(".", "-")
+        jobs.enqueue("nothing", {}, job_id)
+        return answer(job_id)
+
+    @app.errorhandler(StoreUnavailable)
+    def refuse(error: StoreUnavailable) -> tuple[str, int, dict[str, str]]:
+        return str(error), 503, {"Retry-After": "5"}
 
 
 class _Handler(WSGIRequestHandler):

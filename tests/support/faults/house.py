@@ -70,6 +70,16 @@ class House:
                 ttls.update(zip([key.decode().removeprefix("SESSION:") for key in keys], pipe.execute(), strict=True))
         return ttls
 
+    def jobs(self) -> set[str]:
+        """The ids of the jobs that are in the queue, and not half there."""
+        found: set[str] = set()
+        for admin in self.admins:
+            keys: Any = admin.keys("rq:*")
+            if b"rq:queue:jobs" in keys:
+                queue: Any = admin.lrange("rq:queue:jobs", 0, -1)
+                found |= {job_id.decode() for job_id in queue if b"rq:job:" + job_id in keys}
+        return found
+
 
 def wait_until(condition: Callable[[], Any]) -> None:
     deadline = time.monotonic() + PATIENCE

@@ -25,7 +25,17 @@ BUDGET = 1.0  # seconds for a request
 RECOVERY = 2.0  # seconds from the repair until everything is served
 
 #: How often. A replay shows a cookie of a session that has ended; a bare request is for a public page, without cookie.
-KINDS = {"read": 30, "write": 20, "login": 12, "logout": 6, "replay": 12, "public": 10, "bare": 10, "cached": 10}
+KINDS = {
+    "read": 30,
+    "write": 20,
+    "login": 12,
+    "logout": 6,
+    "replay": 12,
+    "public": 10,
+    "bare": 10,
+    "cached": 10,
+    "enqueue": 6,
+}
 
 #: Seconds that a request may take longer, as it may wait for another one that makes its answer.
 WAITS = {"cached": CACHED}
@@ -79,6 +89,7 @@ class Client(threading.Thread):
         self.wrong: list[str] = []
         self.workers: set[int] = set()  # those that answered
         self.lost = 0
+        self.jobs: dict[str, float] = {}  # that are in the queue, as it was told; since when
 
     def run(self) -> None:
         while not self.load.stopping.wait(random.uniform(0, PAUSE)):
@@ -97,6 +108,10 @@ class Client(threading.Thread):
             self.ask(kind, "/public", "")
         elif kind == "cached":
             self.check_age()
+        elif kind == "enqueue":
+            answer = self.ask(kind, f"/enqueue?mark={mark}", "")
+            if answer and answer.found[0]:
+                self.jobs[answer.found[0]] = answer.asked
         elif kind == "replay":
             if self.ended:
                 self.replay(random.choice(self.ended[-30:]), mark)
@@ -262,8 +277,8 @@ class Load:
         longest = max(call.end - call.start for call in calls)
         return Figures(fault, len(calls), len(self.wrong), len(failed), longest, unavailable)
 
-    def complaints(self, records: dict[str, int]) -> list[str]:
-        """What must never be, whatever was broken. `records`: the TTL of each sid that is in Redis now."""
+    def complaints(self, records: dict[str, int], jobs: set[str]) -> list[str]:
+        """What must never be, whatever was broken. In Redis are now: `records`, sids with TTL; and `jobs`."""
         found = self.wrong
         found += [f"a TTL of {ttl} seconds" for ttl in records.values() if not 0 < ttl <= LIFETIME]
         for client in self.clients:
@@ -273,6 +288,8 @@ class Load:
                 certain = held and not held.doubtful and held.since >= self.lossy_until
                 if held and certain and held.cookie.partition(".")[0] not in records:
                     found.append(f"no record for the cookie of {held}")
+            told = {job for job, since in client.jobs.items() if since >= self.lossy_until}
+            found += ["a job is lost" for job in told if job not in jobs]
         for call in self.calls:
             if (took := call.end - call.start) > BUDGET + WAITS.get(call.kind, 0) + self.noise:
                 found.append(f"{call.kind} takes {took:.2f} s, when the machine itself takes {self.noise:.2f} s")
