@@ -14,6 +14,7 @@ from redis import Redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE, Pipeline
 from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
+from _redis_store.parser import Parser
 from _redis_store.pool import Pool
 
 NOT_FOR_CALLBACKS = {NEVER_DECODE, EMPTY_RESPONSE, "keys"}  # options of a command that its response callback never sees
@@ -28,6 +29,9 @@ class Client(Redis):
         super().__init__(connection_pool=connection_pool, **options)
         connection = connection_pool.make_connection()
         self._pack = connection.pack_command
+        is_ours = isinstance(connection._parser, Parser)
+        self._read_answer = Parser.read_answer if is_ours else type(connection._parser).read_response
+        self._read_answers = Parser.read_answers if is_ours else _read_answers
         self._is_utf8 = (connection.encoder.encoding, connection.encoder.encoding_errors) == ("utf-8", "strict")
 
     def execute_command(self, *command: Any, **options: Any) -> Any:
@@ -39,7 +43,7 @@ class Client(Redis):
         connection = pool.take()
         try:
             connection._sock.sendall(data)
-            answer = connection._parser.read_response(NEVER_DECODE in options)
+            answer = self._read_answer(connection._parser, NEVER_DECODE in options)
         except BaseException as error:
             self._close(connection, error)
             raise
@@ -66,7 +70,7 @@ class Client(Redis):
         connection = pool.take()
         try:
             connection._sock.sendall(data)
-            answers = [connection._parser.read_response(NEVER_DECODE in options) for _ in commands]
+            answers = self._read_answers(connection._parser, len(commands), NEVER_DECODE in options)
         except BaseException as error:
             self._close(connection, error)
             raise
@@ -84,7 +88,7 @@ class Client(Redis):
             name = command[0]
             if not self._is_utf8 or type(name) is not str or not name.isalnum():  # "CONFIG GET" is two words
                 return self._pack_unusual(commands)
-            parts.append(b"*%d\r\n" % len(command))
+            parts.append(b"*%d" % len(command))
             for word in command:
                 if type(word) is str:
                     word = word.encode()
@@ -92,8 +96,8 @@ class Client(Redis):
                     word = repr(word).encode()
                 elif type(word) is not bytes:
                     return self._pack_unusual(commands)
-                parts += (b"$%d\r\n" % len(word), word, b"\r\n")  # apart, so that a large one is copied once
-        return b"".join(parts)
+                parts += (b"$%d" % len(word), word)  # apart, so that a large one is copied once
+        return b"\r\n".join([*parts, b""])
 
     def _pack_unusual(self, commands: Sequence[tuple[Any, ...]]) -> bytes:
         return b"".join([part for command in commands for part in self._pack(*command)])
@@ -102,7 +106,7 @@ class Client(Redis):
         """Close a connection on which anything went wrong; raise redis-py's kinds of errors for the system's."""
         failure: Exception | None = None
         if isinstance(error, socket.timeout):
-            failure = TimeoutError("Timeout writing to socket")  # reading, the parser raises it
+            failure = TimeoutError("Timeout while talking to Redis")
         elif isinstance(error, OSError | AttributeError):  # AttributeError: another thread closed it meanwhile
             failure = ConnectionError(f"Error while talking to {connection._host_error()}: {error}")
         self.connection_pool.drop(connection, failure or error)
@@ -119,6 +123,10 @@ class Client(Redis):
             return answer
         options = {key: value for key, value in options.items() if key not in NOT_FOR_CALLBACKS}
         return self.response_callbacks[name](answer, **options)
+
+
+def _read_answers(parser: Any, number: int, disable_decoding: bool) -> list[Any]:
+    return [parser.read_response(disable_decoding) for _ in range(number)]
 
 
 class _Pipeline(Pipeline):

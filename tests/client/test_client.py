@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import redis
+from redis._parsers import _RESP2Parser
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ConnectionError, DataError, NoPermissionError, ResponseError
 from support.proxy import Proxy
 from support.servers import RedisServer
 
 from _redis_store.connection import connect
-from _redis_store.parser import Parser
 
 #: A command, its options, and what shows that redis-py made something of the answer.
 COMMANDS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
@@ -125,7 +125,7 @@ def test_a_command_that_cannot_be_sent_costs_no_connection(server: RedisServer) 
     assert client.echo("x") == b"x"
 
 
-class Breaking(Parser):
+class Breaking(_RESP2Parser):
     """A parser that fails after so many answers, when there is an error."""
 
     error: type[BaseException] | None = None

@@ -106,7 +106,7 @@ def ring_while_it_reads(caller: int, over: threading.Event) -> None:
     """Send the signal once, when that thread waits for an answer: anywhere else it might be in a finalizer."""
     while not over.wait(0.005):
         stack = traceback.walk_stack(sys._current_frames()[caller])
-        if "read_response" in [frame.f_code.co_name for frame, _ in stack]:
+        if {"read_response", "read_answer"} & {frame.f_code.co_name for frame, _ in stack}:
             return signal.pthread_kill(caller, signal.SIGALRM)
 
 
