@@ -76,7 +76,7 @@ class Write:
 
     def _put(self, seen: bytes, content: Session, record: bytes) -> bool:
         """Return whether `record` took the place of `seen`; if it has an owner: listed, written and checked."""
-        owners, sender = names(owners_of(content, self.settings.owner_keys).values()), self.store.sender
+        owners, sender = names(self._owners_of(content).values()), self.store.sender
         self.session.max_age = max_age_of(self.settings, self.to, self.now)
         is_new, clustered = self.to != self.sid, sender.clustered
         adding = []
@@ -106,6 +106,11 @@ class Write:
         if is_new:
             self._trim(dict(zip(owners, answers, strict=False)))
         return True
+
+    def _owners_of(self, content: Session) -> dict[str, Any]:
+        if content is self.change.mine:  # the usual case
+            return self.change.after
+        return owners_of(content, self.settings.owner_keys)
 
     def _writing(self, seen: bytes, record: bytes) -> list[Command]:
         max_age = self.session.max_age
@@ -164,7 +169,7 @@ class Write:
             dict.clear(session)
             dict.update(session, content)
         session.sid, session.record = self.to, record if content else b""
-        session.before = owners_of(content, self.settings.owner_keys)
+        session.before = self._owners_of(content)
         session.regenerated = False
         return session.sid if content else ""
 
