@@ -31,7 +31,6 @@ def save(session: RedisSession, status: int) -> str | None:
         if not session.may_be_due():
             return None
         session.read()
-        session.hidden = session.failure is not None
     if session.failure is None:
         try:
             return _save(session)
