@@ -122,9 +122,9 @@ class Change:
         else:
             self.kind = classify(before, self.after, cleared=cleared, regenerated=regenerated)
         #: Whether it replaces what others write meanwhile, instead of being merged with it.
-        self.afresh = cleared and self.kind in ("login", "logout")
+        self.replaces = cleared and self.kind in ("login", "logout")
         #: Whether somebody signs out: then the session ends wherever it has gone meanwhile.
-        self.leaves = self.afresh or self.kind == "logout"
+        self.signs_out = self.replaces or self.kind == "logout"
 
     @functools.cached_property
     def base(self) -> Session:
@@ -143,9 +143,9 @@ class Change:
         no list or dict that was there before.
         """
         if theirs is not None:
-            merged = self.mine if self.afresh else merge(self.base, self.mine, theirs)
+            merged = self.mine if self.replaces else merge(self.base, self.mine, theirs)
             return {} if is_empty(merged) else merged
-        if self.kind == "first" or (self.kind == "login" and self.afresh):
+        if self.kind == "first" or (self.kind == "login" and self.replaces):
             return self.mine
         if self.kind != "login":
             return None

@@ -45,7 +45,7 @@ def make_handle(sid: str) -> str:
     return hashlib.sha256(sid.encode()).hexdigest()[:16]
 
 
-def read_all(store: RedisStore, sids: Sequence[str]) -> Iterator[tuple[bytes | None, int]]:
+def read_records(store: RedisStore, sids: Sequence[str]) -> Iterator[tuple[bytes | None, int]]:
     """Yield record and TTL (seconds; -2: there is none) of each, hundreds in one round trip. GET and TTL."""
     for batch in batches(sids):
         commands = [(name, store.key(sid)) for sid in batch for name in ("GET", "TTL")]
@@ -53,10 +53,10 @@ def read_all(store: RedisStore, sids: Sequence[str]) -> Iterator[tuple[bytes | N
         yield from zip(answers, answers, strict=True)
 
 
-def describe(
+def info_of(
     settings: Settings, sid: str, record: bytes | None, ttl: int, score: float | None = None
 ) -> SessionInfo | None:
-    """Return what `read_all` found of a session. None: it has ended. `score`: its own, in an index."""
+    """Return what `read_records` found of a session. None: it has ended. `score`: its own, in an index."""
     now, began = settings.clock(), began_at(sid)
     if ttl == -2 or (left := time_left(settings, sid, now)) < 0:
         return None
@@ -84,10 +84,10 @@ def sessions_of(store: RedisStore, settings: Settings, owner: str) -> list[Sessi
     """
     index = OwnerIndex(store)
     scores = {sid: score for sid, score in index.sids(owner, -MAX_LISTED, -1).items() if sid.isprintable()}
-    found = dict(zip(scores, read_all(store, [*scores]), strict=True))
+    found = dict(zip(scores, read_records(store, [*scores]), strict=True))
     old = settings.clock() + settings.listed_for - GRACE
     index.remove([owner], *[sid for sid, (record, _) in found.items() if record is None and scores[sid] < old])
-    infos = [describe(settings, sid, record, ttl, scores[sid]) for sid, (record, ttl) in found.items()]
+    infos = [info_of(settings, sid, record, ttl, scores[sid]) for sid, (record, ttl) in found.items()]
     mine = [info for info in infos if info and owner in info.owners]
     return sorted(mine, key=lambda info: (info.created is not None, info.created, scores[info.sid]))
 

@@ -22,7 +22,7 @@ from _redis_store.sid import SID, shorten
 from _redis_store.store import RedisStore
 from _redis_store.terminal import OWNER_WIDTH, count, safe
 
-BATCH = 100  # records that are in memory at one time
+IN_MEMORY = 100  # records that are in memory at one time
 
 #: The beginning of a sid, ours or koa's, or of a handle, as somebody types it.
 BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{3,48}")
@@ -83,9 +83,9 @@ class Search:
     def read(self, sids: Iterable[str]) -> Iterator[SessionInfo]:
         """Yield what is in Redis about each of these, a batch at a time; nothing about those that have ended."""
         sids = iter(sids)
-        while batch := list(islice(sids, BATCH)):
-            for sid, (record, ttl) in zip(batch, listing.read_all(self.store, batch), strict=True):
-                if info := listing.describe(self.settings, sid, record, ttl):
+        while batch := list(islice(sids, IN_MEMORY)):
+            for sid, (record, ttl) in zip(batch, listing.read_records(self.store, batch), strict=True):
+                if info := listing.info_of(self.settings, sid, record, ttl):
                     yield info
 
     def find(self, word: str, owner: str | None) -> str:

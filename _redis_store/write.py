@@ -61,7 +61,7 @@ class Write:
             theirs = load_record(seen or None)
             applied = self.change.apply(theirs)
             if theirs is None:
-                seen, ended = b"", self.change.leaves and end_moved(self.store, self.sid)
+                seen, ended = b"", self.change.signs_out and end_moved(self.store, self.sid)
                 if not applied:
                     return self._drop(ended)
             content = applied or {}
@@ -150,7 +150,7 @@ class Write:
     def _tell(self, seen: bytes, content: Session) -> None:
         """Tell what became of the session."""
         kind = "regenerate" if self.change.kind == "move" else self.change.kind
-        if seen not in (b"", self.session.record) and not self.change.afresh:
+        if seen not in (b"", self.session.record) and not self.change.replaces:
             signals.tell(signals.merged, kind)
         if not content:
             signals.tell(signals.ended, "logout")

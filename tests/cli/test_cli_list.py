@@ -13,7 +13,7 @@ from support.apps import route
 from support.clock import Clock
 from support.commands import FORMS, flask, handle_of, lines, new_sid, prepare, run, sid_of, sign_in, visit, write
 
-from _redis_store.search import BATCH, Search
+from _redis_store.search import IN_MEMORY, Search
 from redis_store import RedisSessionInterface, RedisStore
 
 
@@ -97,12 +97,12 @@ def test_list_reads_no_more_than_it_shows(app: Flask, server: Any) -> None:
     client = server.connect()
     app.session_interface = RedisSessionInterface(client)
     store = RedisStore(client)
-    for _ in range(5 * BATCH):
+    for _ in range(5 * IN_MEMORY):
         store.set({"cart": 1})
     client.config_resetstat()
     assert len(lines(app, "list", "--limit", "1")) == 1
-    assert client.info("commandstats")["cmdstat_get"]["calls"] == BATCH
-    assert len(lines(app, "list")) == 5 * BATCH
+    assert client.info("commandstats")["cmdstat_get"]["calls"] == IN_MEMORY
+    assert len(lines(app, "list")) == 5 * IN_MEMORY
 
 
 def test_numbers_are_owners_too(app: Flask) -> None:

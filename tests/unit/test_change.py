@@ -30,7 +30,7 @@ CART: Session = {"cart": 1}
 
 
 @pytest.mark.parametrize(
-    ("base", "mine", "cleared", "regenerated", "kind", "leaves"),
+    ("base", "mine", "cleared", "regenerated", "kind", "signs_out"),
     [
         (None, CART, False, False, "first", False),
         (None, ADA, True, True, "first", False),
@@ -63,11 +63,11 @@ CART: Session = {"cart": 1}
     ],
 )
 def test_a_change_knows_its_kind(
-    base: Session | None, mine: Session, cleared: bool, regenerated: bool, kind: str, leaves: bool
+    base: Session | None, mine: Session, cleared: bool, regenerated: bool, kind: str, signs_out: bool
 ) -> None:
     """And whether somebody signs out by it, so that the session ends wherever it has gone meanwhile."""
     change = change_of(base, mine, cleared=cleared, regenerated=regenerated)
-    assert (change.kind, change.leaves) == (kind, leaves)
+    assert (change.kind, change.signs_out) == (kind, signs_out)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_over_what_was_read_a_change_stores_what_the_request_made_of_it(change: 
 @many
 def test_over_what_another_left_a_change_replaces_or_merges(change: Change, theirs: Session) -> None:
     """The last owner's is replaced; everything else is merged, and never lost."""
-    merged = change.mine if change.afresh else merge(change.base, change.mine, theirs)
+    merged = change.mine if change.replaces else merge(change.base, change.mine, theirs)
     assert typed(change.apply(theirs)) == typed({} if is_empty(merged) else merged)
-    if not change.afresh:
+    if not change.replaces:
         untouched = {*theirs} - {*change.changed}
         stored = change.apply(theirs)
         assert stored == {} or all(typed(stored[key]) == typed(theirs[key]) for key in untouched if stored)
@@ -193,7 +193,7 @@ def test_over_nothing_only_a_beginning_is_stored(change: Change) -> None:
     stored = change.apply(None)
     if change.kind not in ("first", "login"):
         assert stored is None
-    elif change.kind == "first" or change.afresh:
+    elif change.kind == "first" or change.replaces:
         assert typed(stored) == typed(change.mine)
     else:
         assert stored is not None
