@@ -138,7 +138,7 @@ def set_on(response: Response, name: str, value: str, max_age: int | None, attri
 
 def vary_on(response: Response) -> None:
     """Say in an answer that it depends on the cookie."""
-    if "Vary" in response.headers:
+    if response.headers.getlist("Vary"):  # `in` raises and catches an error, which takes ten times as long
         response.vary.add("Cookie")
     else:  # without taking apart what is not there
         response.headers.add("Vary", "Cookie")
