@@ -26,7 +26,7 @@ Settings: none.
 from __future__ import annotations
 
 import functools
-import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -200,8 +200,8 @@ def get_time() -> float:
 
 
 def make_hash(*parts: object) -> str:
-    """Return a hash of what visitors send, so that nobody chooses the text of a key."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    """Return a hash of what visitors send: nobody can choose a key, or guess from one who asked for what."""
+    return hmac.digest(str(current_app.secret_key).encode(), repr(parts).encode(), "sha256").hex()[:32]
 
 
 def read_visitor(*, ask: bool = False) -> tuple[str, str] | None:
