@@ -210,6 +210,25 @@ def test_what_depends_on_another_cookie_is_not_kept(app: Flask, before: bool) ->
     assert desk.ask()["language"] is None
 
 
+def test_answers_are_personal_as_flask_login_makes_them(app: Flask) -> None:
+    """Its key names the owner too; for who is not signed in, it looks for a cookie that remembers them."""
+
+    def say() -> dict[str, Any]:
+        if "_user_id" not in session:
+            return {"user": request.cookies.get("remember_token")}
+        return {"user": session["_user_id"]}
+
+    desk = Desk(app, say)
+    ada, grace, remembered = app.test_client(), app.test_client(), app.test_client()
+    remembered.set_cookie("remember_token", "bob")
+    for web, user in ((ada, "1"), (grace, "2")):
+        with web.session_transaction() as mine:
+            mine["_user_id"] = user
+    for _ in range(3):
+        users = [desk.ask(web)["user"] for web in (app.test_client(), ada, remembered, grace)]
+        assert users == [None, "1", "bob", "2"]
+
+
 def test_a_session_that_another_context_opens_counts(app: Flask) -> None:
     """An app may open it by itself, for this request."""
 
