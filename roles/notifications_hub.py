@@ -155,16 +155,18 @@ class Hub:
         """Read the streams whose bells rang, and wake who waits for them."""
         while due := [*self.due]:
             starts = [format_id(known[-1].id) if (known := self.messages.get(key)) else "-" for key in due]
-            for key, answer in self.ask([("XRANGE", *words, "+") for words in zip(due, starts, strict=True)]):
-                messages = extend(self.messages.get(key, ()), parse(answer))
-                if messages is None:
-                    del self.messages[key]  # it is read once more, from its beginning
-                else:
-                    self.messages[key] = messages
-                    self.due.discard(key)
-            for client in self.get_clients():
-                if client.key in due:
-                    client.wake.set()
+            try:
+                for key, answer in self.ask([("XRANGE", *words, "+") for words in zip(due, starts, strict=True)]):
+                    messages = extend(self.messages.get(key, ()), parse(answer))
+                    if messages is None:
+                        del self.messages[key]  # it is read once more, from its beginning
+                    else:
+                        self.messages[key] = messages
+                        self.due.discard(key)
+            finally:
+                for client in self.get_clients():
+                    if client.key in due:
+                        client.wake.set()
 
     def ask(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
         """Yield the key of each command, and its answer. StoreUnavailable, after all others: some have none."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.demo import key_of, sign_out
 from support.faults import house as faults
-from support.roles.notifications import Listener, serving, wait_until
+from support.roles.notifications import Listener, serving, texts, wait_until
 
 from redis_store import StoreUnavailable, connect
 
@@ -144,4 +145,36 @@ def test_whatever_was_sent_arrives_once(matrix: faults.House, fault: Fault) -> N
                 assert page.got == sorted({*page.got}), "in order, and nothing twice"
                 assert fault.forgets or not {*sender.taken[owner]} - {*page.got}, "nothing is lost"
                 assert page.gaps <= fault.forgets
+    client.close()
+
+
+def test_a_cluster_that_lost_one_server_serves_those_of_the_others(matrix: faults.House) -> None:
+    """Who has stream and session elsewhere notices nothing: not of messages, nor of the end of a session."""
+    client = connect(faults.cluster(matrix))
+    with serving(client) as house:
+        page_server, lost = (
+            client.get_node_from_key(f"NOTIFICATIONS:SESSION:{name}").port for name in ("ada", "grace")
+        )
+        assert page_server != lost, "or the test would show nothing"
+        webs = [house.sign_in() for _ in range(20)]
+        here = [web for web in webs if client.get_node_from_key(key_of(web)).port != lost]
+        pages = [house.open(web) for web in webs]
+        grace = house.open(house.sign_in("grace"))
+        house.say("before")
+        assert {page.next().data for page in pages} == {*texts("before")}
+        matrix.redis = next(node for node in matrix.nodes if node.connect().config_get("port")["port"] == str(lost))
+        matrix.redis.stop()
+        for number in range(5):
+            start = time.monotonic()
+            house.say(number)
+            assert {page.next().data for page in pages} == {*texts(number)}
+            assert time.monotonic() - start < 2
+        start = time.monotonic()
+        assert sign_out(here[0]).status_code == 303
+        assert pages[webs.index(here[0])].next().kind == "end"
+        assert time.monotonic() - start < 2
+        matrix.redis.start()
+        faults.wait_until(lambda: faults.is_whole(matrix))
+        house.notify("Hi", owner="grace")
+        assert grace.take(1) == texts("Hi")
     client.close()
