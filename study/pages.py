@@ -26,7 +26,7 @@ def init_app(app: Flask) -> None:
 @blueprint.get("")
 def index() -> str:
     """List the stories."""
-    return render_template("study.html", scenarios=SCENARIOS.values(), stores=STORES)
+    return render_template("study.html", scenarios=SCENARIOS.values())
 
 
 @blueprint.get("/<name>")
@@ -47,7 +47,7 @@ def show(name: str) -> str:
     if place + 1 < len(names):
         others["after"] = SCENARIOS[names[place + 1]]
     other = "ours" if store == "seed" else "seed"
-    return render_template("study_story.html", run=run, number=place + 1, stores=STORES, other=other, **others)
+    return render_template("study_story.html", run=run, number=place + 1, other=other, **others)
 
 
 @blueprint.get("/source/<path:name>")

@@ -12,6 +12,12 @@ from study.story import Book, Story
 
 SCENARIOS = Book()
 
+
+def sides_of(role: str) -> dict[str, str]:
+    """Return how both sides of a role's story are told."""
+    return {"seed": "as the documents show it", "ours": f"with roles/{role}.py"}
+
+
 if find_spec("roles.tokens"):
 
     @SCENARIOS.tells(
@@ -24,6 +30,7 @@ if find_spec("roles.tokens"):
             "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
             "ours": "tests/roles/test_tokens_rotation.py::test_a_replay_ends_the_family_and_is_logged",
         },
+        sides=sides_of("tokens"),
         make_app=role_apps.make_tokens_of,
     )
     def refresh_token_used_twice(story: Story) -> None:
@@ -56,6 +63,7 @@ if find_spec("roles.oauth") and find_spec("authlib"):
             "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
             "ours": "tests/roles/test_oauth_state.py::test_another_browser_cannot_use_a_state",
         },
+        sides=sides_of("oauth"),
         make_app=role_apps.make_oauth_of,
     )
     def state_in_another_browser(story: Story) -> None:

@@ -19,7 +19,8 @@ from study.tab import Clock, Jar, Tab, World
 from study.timeline import REDIS, STORY, Step, Timeline
 
 DAY = 24 * 60 * 60  # seconds
-STORES = {"seed": "the thirty lines", "ours": "redis_store.py"}
+STORES = ("seed", "ours")
+SIDES = {"seed": "with the thirty lines", "ours": "with redis_store.py"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Scenario:
     ours: str  # why redis_store.py does
     tests: dict[str, str]  # by store: what holds that, as "file::name"
     tell: Callable[[Story], None]
+    sides: dict[str, str]  # by store: how it is told, in words
     make_app: Callable[[str, Any, Clock], Flask]  # the app that it is about: for a store, a client, a clock
 
     @property
@@ -62,7 +64,8 @@ class Book(dict[str, Scenario]):
 
         def add(tell: Callable[[Story], None]) -> Callable[[Story], None]:
             about = " ".join((tell.__doc__ or "").split())
-            scenario = Scenario(about=about, tell=tell, **{"make_app": make_shop_of} | words)
+            usual: dict[str, Any] = {"make_app": make_shop_of, "sides": SIDES}
+            scenario = Scenario(about=about, tell=tell, **usual | words)
             self[scenario.name] = scenario
             return tell
 

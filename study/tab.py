@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -229,7 +230,7 @@ class Tab:
                 text = f"{name} is deleted"
             else:
                 self.jar[name] = Cookie(value, None if lifetime is None else self.world.clock() + lifetime)
-                ends = "with the browser" if lifetime is None else f"in {round(lifetime)} s"
+                ends = "with the browser" if lifetime is None else f"in {math.ceil(lifetime)} s"
                 text = "; ".join([f"{name}={shorten_text(value)}", f"ends {ends}", *attributes])
             shown.append(("Cookie", text))
             if name == self.world.cookie_name:

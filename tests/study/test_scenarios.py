@@ -97,7 +97,7 @@ def test_a_step_says_what_happened_and_who_did_it(name: str) -> None:
 
 
 def make(tell: Any) -> Scenario:
-    words = {"title": "", "about": "", "seed": "", "ours": "", "tests": {}}
+    words = {"title": "", "about": "", "seed": "", "ours": "", "tests": {}, "sides": {}}
     return Scenario(tell=tell, make_app=SCENARIOS["two-tabs-write"].make_app, **words)  # type: ignore[arg-type]
 
 
