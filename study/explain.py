@@ -24,6 +24,8 @@ PLAIN = {
     ("ZREM", False): "The owner's list does not have it any more.",
     ("ZSCORE", True): "It is still in the list: nobody signed it out everywhere meanwhile.",
     ("ZSCORE", False): "It is not in the list: somebody signed out everywhere meanwhile.",
+    ("PUBLISH", True): "Whoever listens at this moment gets it. Redis keeps nothing.",
+    ("PUBLISH", False): "Nobody listens at this moment, and Redis keeps nothing: it is gone.",
     ("ZRANGE", True): "The owner's list has the names of all their sessions.",
     ("ZRANGE", False): "The owner's list is empty.",
 }
@@ -76,6 +78,8 @@ def explain_failure(sent: Sent) -> str:
 def explain_script(sent: Sent) -> str:
     """Return what a script of ours did. Scripts are told apart by the commands in them."""
     script, done = sent.words[1], sent.answer not in NOTHING
+    if "XADD" in script:
+        return "The message goes into a stream, which keeps it, and a bell rings for whoever listens at this moment."
     if "ZADD" in script and "NX" in sent.words:
         return "The new session enters the list of its owner, before its record is written."
     if "ZADD" in script:
@@ -96,7 +100,7 @@ def name_script(sent: Sent) -> str:
     if sent.words[0] != "EVAL":
         return sent.text
     script, key = sent.words[1], sent.words[3]
-    if "ZADD" in script:
+    if "ZADD" in script or "XADD" in script:
         return f"script: add to {key}"
     return f"script: {'move' if 'ZREM' in script else 'compare-and-set'} {key}"
 

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from study.recording import Words, attach, paused, shorten_text
 
 #: Commands that change nothing. Redis carries them out when it is full.
-READS = {"EXISTS", "GET", "PING", "TTL", "XRANGE", "XREAD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE"}
+READS = {"EXISTS", "GET", "PING", "PUBLISH", "TTL", "XRANGE", "XREAD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE"}
 MAX_SHOWN = 120  # characters of a value
 
 
@@ -77,6 +77,7 @@ class StoryRedis:
 
     def _show(self, key: bytes) -> Entry:
         read: dict[bytes, Callable[[], str]] = {
+            b"stream": lambda: f"a stream of {self.client.xlen(key)}",
             b"string": lambda: self.client.get(key).decode(errors="replace"),
             b"zset": lambda: (
                 f"a list of {self.client.zcard(key)}: "

@@ -82,3 +82,38 @@ if find_spec("roles.oauth") and find_spec("authlib"):
             yes="Ada is nobody, and Eve is Eve.",
             no="Ada is signed in as Eve. What she buys now, Eve sees.",
         )
+
+
+if find_spec("roles.notifications"):
+
+    @SCENARIOS.tells(
+        title="A notification while the connection is lost",
+        seed="Pub/sub reaches whoever listens at this moment, at most once. Redis keeps nothing, so what was published "
+        "while Ada was in the tunnel is gone. And all listen to one channel: everybody gets what is for somebody.",
+        ours="The message goes into a stream of its owner, and pub/sub only says that there is something to read. The "
+        "browser brings the id of the last message that it got, and what came since is read from the stream.",
+        tests={
+            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
+            "ours": "tests/roles/test_notifications_events.py::test_what_came_while_nobody_listened_is_sent_first",
+        },
+        sides=sides_of("notifications"),
+        make_app=role_apps.make_notifications_of,
+    )
+    def lost_connection(story: Story) -> None:
+        """Ada's train is in a tunnel when Bob writes to her. Does the message arrive?"""
+        ada, bob = story.browser("Ada"), story.browser("Bob")
+        ada.post("/login", "signs in", username="ada", password="lovelace")  # noqa: S106
+        page = ada.listen("/events", "opens a page that waits for messages")
+        bob.post("/say", "writes to Ada", to="ada", text="Tea is ready")
+        page.read_until("Tea is ready")
+        ada.hang_up(page, "is in a tunnel, without a connection")
+        bob.post("/say", "writes again", to="ada", text="Cake is ready")
+        page = ada.listen("/events", "is back, and her browser connects again", last=page.last)
+        bob.post("/say", "writes once more", to="ada", text="Milk is ready")
+        got = page.read_until("Milk is ready")
+        story.promise(
+            "What is sent while the connection is lost arrives when it is back.",
+            held=any("Cake" in text for text in got),
+            yes="Ada got all three messages, in order.",
+            no="The message about the cake is lost, and nobody knows.",
+        )

@@ -93,7 +93,9 @@ class Story:
         is_seed = isinstance(app.session_interface, SeedInterface)
         name = SeedInterface.name if is_seed else app.config["SESSION_COOKIE_NAME"]
         self.store, self.redis = store, redis
-        self.world = World(app, redis, clock, Timeline("seed" if is_seed else "ours"), name)
+        self.world = World(
+            app, redis, clock, Timeline("seed" if is_seed else "ours"), name, app.extensions.get("closing", [])
+        )
         self.tabs: list[Tab] = []
         self.verdict: Verdict | None = None
 
@@ -161,7 +163,7 @@ def play(scenario: Scenario, store: str, redis: StoryRedis | None = None, *, app
     try:
         contextvars.Context().run(scenario.tell, story)  # nothing of a request that asks for it
     finally:
-        for close in story.world.app.extensions.get("study_close", []):
+        for close in reversed(story.world.closing):
             close()
         redis.make_room()
         if redis.away:

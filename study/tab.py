@@ -7,7 +7,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from werkzeug.wrappers import Response
 
 from study.recording import Recording, Sent, Words, file_of, recording, shorten_text
 from study.redis import StoryRedis, writes
+from study.stream import Stream
 from study.timeline import Facts, Place, Timeline
 
 PATIENCE = 5  # seconds that anybody here waits for anybody else
@@ -46,6 +47,7 @@ class World(NamedTuple):
     clock: Clock
     timeline: Timeline
     cookie_name: str
+    closing: list[Callable[[], None]]  # what is to be called when the story ends
 
 
 class Cookie(NamedTuple):
@@ -106,6 +108,23 @@ class Tab:
     def call(self, path: str, says: str, **body: str) -> Answer:
         """Send JSON, as a program does."""
         return self._send("POST", path, says, body, as_json=True)
+
+    def listen(self, path: str, says: str, last: str = "") -> Stream:
+        """Open a page that stays connected. `last`: the id that a browser brings when it connects again."""
+        view, brings = find_view(self.world.app, path, "GET"), {"Last-Event-ID": last} if last else {}
+        self._tell("request", says, [("Request", f"GET {path}"), *brings.items(), *self._cookies()], view=view)
+        with self._recorded():
+            browser = self.world.app.test_client(use_cookies=False)
+            response = browser.open(path, headers=self._headers() | brings, buffered=False)
+        stream = Stream(response, lambda title, facts: self._tell("answer", title, facts, view=view))
+        self.world.closing.append(stream.close)
+        stream.wait_until_open()
+        return stream
+
+    def hang_up(self, stream: Stream, says: str) -> None:
+        """Lose the connection of a page."""
+        stream.close()
+        self._tell("wait", says)
 
     @contextmanager
     def held(self, path: str, says: str, **form: str) -> Iterator[Gate]:
@@ -185,6 +204,23 @@ class Tab:
         asked = f"{method} {shorten_text(path)} {shown}".strip()
         self._tell("request", says, [("Request", asked), *cookies], view=view)
 
+        with self._recorded(gate) as (sent, said):
+            browser = world.app.test_client(use_cookies=False)
+            body: Any = {"json" if as_json else "data": form}
+            response = browser.open(path, method=method, headers=self._headers(), **body)
+        change, changes = self._keep(response)
+        answer = Answer(response, change, sent)
+        log = [("Log", shorten_text(line)) for line in said]
+        sees = shorten_text(answer.text.strip())
+        facts = [("Reads", sees)] if as_json else [*changes, ("Sees", sees)]
+        world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view)
+        return answer
+
+    @contextmanager
+    def _recorded(self, gate: Gate | None = None) -> Iterator[tuple[Recording, list[str]]]:
+        """Put what is sent to Redis on the timeline; yield the recording, and the lines of the log."""
+        world, said = self.world, list[str]()
+
         def before(commands: Sequence[Words]) -> None:
             if gate is not None:
                 gate.stop(commands)
@@ -193,22 +229,12 @@ class Tab:
         def after(commands: Sequence[Sent]) -> None:
             world.timeline.add_commands(self.name, commands, world.redis.show)
 
-        said: list[str] = []
         token = _log.set(said)
         try:
             with recording(before, after) as sent:
-                browser = world.app.test_client(use_cookies=False)
-                body: Any = {"json" if as_json else "data": form}
-                response = browser.open(path, method=method, headers=self._headers(), **body)
+                yield sent, said
         finally:
             _log.reset(token)
-        change, changes = self._keep(response)
-        answer = Answer(response, change, sent)
-        log = [("Log", shorten_text(line)) for line in said]
-        sees = shorten_text(answer.text.strip())
-        facts = [("Reads", sees)] if as_json else [*changes, ("Sees", sees)]
-        world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view)
-        return answer
 
     def _tell(self, kind: str, title: str, facts: Facts = (), *, why: str = "", view: str = "") -> None:
         self.world.timeline.add(self.name, kind, title, facts, why=why, code=[Place(view)] if view else [])

@@ -20,7 +20,9 @@ MAX_STEPS = 300
 
 #: What only passes commands on. Who uses it says more.
 PLUMBING = {"_redis_store/sender.py", "_redis_store/client.py"}
-TOLD = {f"study/{name}.py" for name in ("role_apps", "seed_store", "shop")}  # the rest of study/ only tells
+TOLD = {
+    f"study/{name}.py" for name in ("role_apps", "seed_roles", "seed_store", "shop")
+}  # the rest of study/ only tells
 
 
 class Place(NamedTuple):

@@ -61,6 +61,15 @@ def test_no_story_shows_a_secret(name: str) -> None:
 
 
 @EACH
+def test_a_story_leaves_no_thread(name: str) -> None:
+    """Of a request that was held, of a provider, of pages that wait for messages."""
+    before = {*threading.enumerate()}
+    for store in ("seed", "ours"):
+        play(SCENARIOS[name], store)
+    assert {*threading.enumerate()} == before
+
+
+@EACH
 def test_a_story_is_short(name: str) -> None:
     """It reads like one: at most twenty lines, with a sentence for the list, and words for both stores."""
     told = SCENARIOS[name]
