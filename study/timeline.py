@@ -20,9 +20,8 @@ MAX_STEPS = 300
 
 #: What only passes commands on. Who uses it says more.
 PLUMBING = {"_redis_store/sender.py", "_redis_store/client.py"}
-TOLD = {
-    f"study/{name}.py" for name in ("role_apps", "seed_roles", "seed_store", "shop")
-}  # the rest of study/ only tells
+#: Of study/ and tests/, which only tell, what a story is about.
+TOLD = {f"study/{name}.py" for name in ("role_apps", "seed_roles", "seed_store", "shop")}
 
 
 class Place(NamedTuple):
@@ -91,7 +90,7 @@ def places_of(callers: Sequence[Caller]) -> list[Place]:
     places: dict[str, Place] = {}
     for caller in callers:
         name = f"{caller.file}::{caller.name.partition('.<')[0]}"
-        telling = caller.file.startswith("study/") and caller.file not in TOLD
+        telling = caller.file.startswith(("study/", "tests/")) and caller.file not in TOLD
         if caller.file not in PLUMBING and not telling and "<" not in name:
             places.setdefault(name, Place(name, caller.line))
     return [*places.values()][:2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from html import unescape
 from typing import Any
 
@@ -19,6 +21,7 @@ from study.book import SCENARIOS
 from study.recording import attach, record_requests, recording
 from study.story import STORES
 
+Story = Callable[[str, str], str]
 EACH = pytest.mark.parametrize("name", SCENARIOS)
 
 
@@ -28,10 +31,17 @@ def study() -> FlaskClient:
     return create_app({**CONFIG, "STUDY": True}, fakeredis.FakeRedis()).test_client()
 
 
-def story(study: FlaskClient, name: str, store: str) -> str:
-    answer = study.get(f"/study/{name}?store={store}")
-    assert answer.status_code == 200
-    return answer.text
+@pytest.fixture(scope="module")
+def story(study: FlaskClient) -> Story:
+    """Returns the page of a story; asks for each once."""
+
+    @cache
+    def story(name: str, store: str) -> str:
+        answer = study.get(f"/study/{name}?store={store}")
+        assert answer.status_code == 200
+        return answer.text
+
+    return story
 
 
 # Where the pages are ------------------------------------------------------------------------------------------------
@@ -94,9 +104,9 @@ def test_each_question_leads_to_a_story() -> None:
 
 @EACH
 @pytest.mark.parametrize("store", STORES)
-def test_a_story_is_an_ordered_list_with_the_names_of_its_lanes(study: FlaskClient, name: str, store: str) -> None:
+def test_a_story_is_an_ordered_list_with_the_names_of_its_lanes(story: Story, name: str, store: str) -> None:
     """All of it is in the page, whether a script runs or not."""
-    text = unescape(story(study, name, store))
+    text = unescape(story(name, store))
     numbers = [int(number) for number in re.findall(r'<li id="step-(\d+)"', text)]
     assert numbers == [*range(1, len(numbers) + 1)]
     assert len(numbers) > 4
@@ -105,9 +115,9 @@ def test_a_story_is_an_ordered_list_with_the_names_of_its_lanes(study: FlaskClie
 
 
 @EACH
-def test_a_story_ends_with_the_promise_and_whether_it_held(study: FlaskClient, name: str) -> None:
+def test_a_story_ends_with_the_promise_and_whether_it_held(story: Story, name: str) -> None:
     """It did not with the thirty lines, and did with ours; and says why."""
-    seed, ours = (unescape(story(study, name, store)) for store in ("seed", "ours"))
+    seed, ours = (unescape(story(name, store)) for store in ("seed", "ours"))
     assert "It did not hold." in seed
     assert SCENARIOS[name].seed in seed
     assert "It held." in ours
@@ -126,10 +136,10 @@ def test_what_is_no_story_is_not_found(study: FlaskClient, path: str) -> None:
 
 
 @EACH
-def test_no_page_shows_a_secret_or_has_a_script_or_style_of_its_own(study: FlaskClient, name: str) -> None:
+def test_no_page_shows_a_secret_or_has_a_script_or_style_of_its_own(story: Story, name: str) -> None:
     """The policy would forbid it."""
     for store in STORES:
-        text = story(study, name, store)
+        text = story(name, store)
         main = text.partition("<main>")[2].partition("<section")[0]
         assert not SECRET.search(re.sub(r'href="[^"]*"|class="[^"]*"', "", main)), name
         assert not re.search(r"<style|style=|<script(?! src=\"/static/study.js\" defer></script>)| on\w+=", text)
@@ -151,9 +161,9 @@ def test_who_comes_when_too_many_stories_are_told_is_asked_to_come_again(study: 
 # The code -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_link_to_code_leads_to_that_function(study: FlaskClient) -> None:
+def test_every_link_to_code_leads_to_that_function(study: FlaskClient, story: Story) -> None:
     """And marks the line, where it has one: of every step, in every story, with both stores."""
-    texts = [study.get("/study").text, *(story(study, name, store) for name in SCENARIOS for store in STORES)]
+    texts = [study.get("/study").text, *(story(name, store) for name in SCENARIOS for store in STORES)]
     links = {link for text in texts for link in re.findall(r'href="(/study/source/[^"]*)"', text)}
     assert len(links) > 40
     for link in links:

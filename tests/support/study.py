@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import pytest
 
+from study.book import SCENARIOS
 from study.recording import Words, attach
 from study.redis import StoryRedis
-from study.story import Run
+from study.story import Run, play
 from support.servers import RedisServer
 
 
@@ -46,6 +48,12 @@ def make_redis(kind: str, request: pytest.FixtureRequest) -> StoryRedis:
         return StoryRedis()
     # With a file of all writes, so that it has what it had when it starts again.
     return ServerRedis(request.getfixturevalue("make_server")("--appendonly", "yes", "--appendfsync", "always"))
+
+
+@cache
+def told(name: str, store: str) -> Run:
+    """Return a story that was told once, for all tests that only look at it."""
+    return play(SCENARIOS[name], store)
 
 
 def check(run: Run) -> None:
