@@ -8,7 +8,7 @@ NOTHING = ("(nil)", "0", "[]")
 
 #: By command, and whether the answer is something.
 PLAIN = {
-    ("GET", True): "A value is read.",
+    ("GET", True): "What is there is read.",
     ("GET", False): "There is no such key.",
     ("GETDEL", True): "Read and deleted in one step: it is good once.",
     ("GETDEL", False): "There is none. Either there never was, or it has been used.",

@@ -9,7 +9,8 @@ from typing import Any
 from flask import Flask, request
 
 from study import seed_roles
-from study.role_base import make_signed
+from study.crowd import Database
+from study.role_base import make_plain, make_signed
 from study.tab import PATIENCE, Clock
 
 
@@ -58,4 +59,23 @@ def make_notifications_of(store: str, client: Any, clock: Clock) -> Flask:
             thread.join(PATIENCE)
 
     app.extensions["closing"] = [wait]
+    return app
+
+
+def make_cache_of(store: str, client: Any, clock: Clock) -> Flask:
+    """Return an app with a page that takes its database long."""
+    database = Database()
+    if store == "seed":
+        app = seed_roles.make_seed_cache(client, clock, database)
+    else:
+        app = make_plain(client, clock)
+        cached = importlib.import_module("roles.cache").cached
+
+        def trending() -> Any:
+            return database.read()
+
+        view = cached("posts:trending", max_age=300)(trending)
+        app.add_url_rule("/posts/trending", view_func=view)
+
+    app.extensions["database"] = database
     return app

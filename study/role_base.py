@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app, request
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import generate_password_hash
 
@@ -22,7 +23,7 @@ def make_plain(client: Any, clock: Clock) -> Flask:
     app.session_interface = interface = RedisSessionInterface(client, clock=clock)
     interface.check(app)
     app.logger.disabled = True
-    app.register_error_handler(HTTPException, show_error)
+    app.register_error_handler(HTTPException, show_any_error)
     app.add_url_rule("/", "home", home)
     return app
 
@@ -33,4 +34,12 @@ def make_signed(client: Any, clock: Clock, **config: Any) -> Flask:
     hashes = {user: generate_password_hash(password, "pbkdf2:sha256:1") for user, password in PASSWORDS.items()}
     app.config.update(ACCOUNTS=hashes, **config)
     app.register_blueprint(auth.blueprint)
+    app.extensions["json_below"] = []  # below which paths programs ask, that want an error as JSON
     return app
+
+
+def show_any_error(error: HTTPException) -> ResponseReturnValue:
+    """Say in words, or in JSON, what went wrong."""
+    if request.path.startswith(tuple(current_app.extensions.get("json_below", ()))):
+        return {"error": error.description}, error.code or 500
+    return show_error(error)

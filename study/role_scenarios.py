@@ -84,6 +84,37 @@ if find_spec("roles.oauth") and find_spec("authlib"):
         )
 
 
+if find_spec("roles.cache"):
+
+    @SCENARIOS.tells(
+        title="Sixty readers and a cold cache",
+        seed="Each of them looks into Redis, finds nothing, and asks the database. Whoever comes while the first "
+        "answer is being made does that, too. The more people come, the longer it takes, and the more come meanwhile.",
+        ours="The first one takes a lease, by a SET that writes only if there is none. The others see it, and wait for "
+        "what it makes. Whoever dies with a lease is replaced when that ends.",
+        tests={
+            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
+            "ours": "tests/roles/test_cache_leases.py::test_one_request_makes_it_and_the_others_wait",
+        },
+        sides=sides_of("cache"),
+        make_app=role_apps.make_cache_of,
+    )
+    def cold_cache(story: Story) -> None:
+        """Sixty people ask for the same page, of which Redis has nothing yet. How often does the database work?"""
+        database = story.world.app.extensions["database"]
+        first, others = story.browser("First"), story.crowd("59 others", 59, database)
+        with first.busy("/posts/trending", "asks for the posts", database.wait_until_busy, database.finish):
+            others.ask("/posts/trending", "ask for the same")
+        others.finish()
+        first.get("/posts/trending", "asks again")
+        story.promise(
+            "However many ask at once, the work is done once.",
+            held=database.asked == 1 and others.statuses == [200] * 59,
+            yes="The database worked once, for all of them.",
+            no=f"The database worked {database.asked} times for one answer.",
+        )
+
+
 if find_spec("roles.notifications"):
 
     @SCENARIOS.tells(

@@ -12,6 +12,7 @@ import jwt
 from flask import Flask, Response, abort, redirect, request, session
 
 from redis_store import WEEK
+from study.crowd import Database
 from study.role_base import make_plain, make_signed
 from study.tab import Clock
 
@@ -85,5 +86,20 @@ def make_seed_notifications(client: Any, clock: Clock) -> Flask:
         message = json.dumps({"to": request.form["to"], "text": request.form["text"]})
         client.execute_command("PUBLISH", "notifications", message)
         return "It is sent."
+
+    return app
+
+
+def make_seed_cache(client: Any, clock: Clock, database: Database) -> Flask:
+    """Return a page as the documents have it: what is kept, or else the database, and that is kept for five minutes."""
+    app = make_plain(client, clock)
+
+    @app.get("/posts/trending")
+    def trending() -> Response:
+        text = client.execute_command("GET", "posts:trending")
+        if text is None:
+            text = json.dumps(database.read())
+            client.execute_command("SET", "posts:trending", text, "EX", 300)
+        return Response(text, mimetype="application/json")
 
     return app

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Flask
 
 from redis_store import RedisSessionInterface
+from study.crowd import Crowd, Database
 from study.redis import StoryRedis
 from study.seed_store import SeedInterface
 from study.shop import make_shop
@@ -97,6 +98,7 @@ class Story:
             app, redis, clock, Timeline("seed" if is_seed else "ours"), name, app.extensions.get("closing", [])
         )
         self.tabs: list[Tab] = []
+        self.lanes: list[str] = []
         self.verdict: Verdict | None = None
 
     def browser(self, name: str) -> Tab:
@@ -107,7 +109,13 @@ class Story:
         """Return another tab of the same browser: they share their cookies."""
         return self._open(name, other.jar)
 
+    def crowd(self, name: str, size: int, database: Database) -> Crowd:
+        """Return browsers that do the same at once, and are one lane."""
+        self.lanes.append(name)
+        return Crowd(self.world, name, size, database)
+
     def _open(self, name: str, jar: Jar) -> Tab:
+        self.lanes.append(name)
         self.tabs.append(Tab(self.world, name, jar))
         return self.tabs[-1]
 
@@ -170,6 +178,6 @@ def play(scenario: Scenario, store: str, redis: StoryRedis | None = None, *, app
             redis.come_back()
     if story.verdict is None:
         raise RuntimeError(f"{scenario.name} has no end")
-    lanes = [*dict.fromkeys(tab.name for tab in story.tabs), REDIS]
+    lanes = [*dict.fromkeys(story.lanes), REDIS]
     steps = story.world.timeline.steps
     return Run(scenario, store, steps, lanes, story.verdict, time.perf_counter() - start)

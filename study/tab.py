@@ -150,9 +150,27 @@ class Tab:
         if gate.error is not None:
             raise gate.error
 
-    def _run_held(self, gate: Gate, path: str, says: str, form: dict[str, str]) -> None:
+    @contextmanager
+    def busy(self, path: str, says: str, wait: Callable[[], None], finish: Callable[[], None]) -> Iterator[Gate]:
+        """Ask for a page that takes long: ``wait()`` sees it at work, before the block; ``finish()`` ends that."""
+        gate = Gate()
+        run, args = copy_context().run, (self._run_held, gate, path, says, None)
+        thread = threading.Thread(target=run, args=args, name=f"{self.name}, held")
+        gate.open.set()
+        thread.start()
         try:
-            gate.answer = self._send("POST", path, says, form, gate=gate)
+            wait()
+            self._tell("wait", "has to wait", why="The database works on it.")
+            yield gate
+        finally:
+            finish()
+            thread.join(2 * PATIENCE)
+        if gate.error is not None:
+            raise gate.error
+
+    def _run_held(self, gate: Gate, path: str, says: str, form: dict[str, str] | None) -> None:
+        try:
+            gate.answer = self._send("GET" if form is None else "POST", path, says, form, gate=gate)
         except BaseException as error:
             gate.error = error
         finally:
