@@ -43,6 +43,7 @@ from markupsafe import Markup
 import auth
 from redis_store import RedisSession, RedisSessionInterface
 from study.anatomy import get_cookie_left, get_lifetime, show_span, take_apart
+from study.explain import explain
 from study.recording import Sent, attach, get_recording, paused, record_requests
 
 KEYS = ("city", "colour", "note")  # that visitors put into their session; the app has other ones
@@ -64,7 +65,7 @@ class Seen(NamedTuple):
 
     line: str  #: "POST /live/append"
     status: int
-    commands: list[Sent]
+    commands: list[tuple[Sent, str]]  #: with what each did, in plain words
     more: int  #: how many commands are not shown
     trips: int
     seconds: float  #: that all of them took
@@ -155,7 +156,7 @@ def look_back(response: Response) -> Seen:
     return Seen(
         f"{request.method} {request.path}",
         response.status_code,
-        commands[:MAX_COMMANDS],
+        [(command, explain(command)) for command in commands[:MAX_COMMANDS]],
         max(0, len(commands) - MAX_COMMANDS),
         recording.trips if recording else 0,
         sum({command.trip: command.seconds for command in commands}.values()),
