@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.project import ROOT
+from support.servers import PATIENCE
+
 if TYPE_CHECKING:  # who only runs the tests may have no Playwright
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Response
+
+AXE = ROOT / "build/axe/node_modules/axe-core/axe.min.js"  # the Makefile knows how to get it
 
 
 def find_chromium() -> str:
@@ -72,7 +77,7 @@ def open_chromium(chromium: Browser, problems: Problems) -> Iterator[Callable[..
 
     def open_chromium(**options: Any) -> Page:
         contexts.append(problems.watch(chromium.new_context(**options)))
-        contexts[-1].set_default_timeout(10_000)  # milliseconds; the machine may be busy
+        contexts[-1].set_default_timeout(PATIENCE * 1000)  # milliseconds
         return contexts[-1].new_page()
 
     yield open_chromium
@@ -103,3 +108,13 @@ def press(page: Page, name: str) -> None:
 def heading(page: Page) -> str:
     """Return the heading of the page."""
     return page.get_by_role("heading", level=1).inner_text()
+
+
+def find_barriers(page: Page) -> list[tuple[str, list[str]]]:
+    """Return what axe-core finds in a page: each broken rule, and where. Without axe-core the test is skipped."""
+    if not AXE.exists():
+        pytest.skip("needs axe-core: `make browser` gets it")
+    page.evaluate(AXE.read_text())  # no script of the page: its policy would forbid that
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")  # of the others, one node each
+    assert len(found["passes"]) > 10
+    return [(each["id"], [str(node["target"]) for node in each["nodes"]]) for each in found["violations"]]
