@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--machine-examples", type=int, help="how many runs tests/stateful/test_machine.py tries, at random"
     )
-    parser.addoption("--write-docs", action="store_true", help="the figures of the fault matrix go into docs/faults.md")
+    parser.addoption("--write-docs", action="store_true", help="figures and pictures go into docs/")
 
 
 def pytest_configure(config: pytest.Config) -> None:

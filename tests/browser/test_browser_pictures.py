@@ -1,0 +1,80 @@
+"""The pictures of the README: taken from the pages as they are. `--write-docs` puts them into docs/pictures/."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.chromium import press
+from support.project import PAGES, ROOT
+from support.serving import serve
+
+from app import create_app
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.thorough
+
+FOLDER = ROOT / "docs/pictures"
+SIZE = {"width": 1000, "height": 800}
+MAX_BYTES = 300_000
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """The address of the embedded app."""
+    with serve(create_app({"TESTING": True})) as url:
+        yield url
+
+
+def show_session(page: Page, site: str) -> None:
+    """Go to the session of somebody who has signed in, and put something into their cart."""
+    page.goto(site)
+    for button in ("Sign in as ada", "Append"):
+        press(page, button)
+    page.goto(site)  # from the top
+
+
+def show_story(page: Page, site: str) -> None:
+    """Go to a story with the thirty lines, at its end."""
+    page.goto(f"{site}/study/two-tabs-write?store=seed")
+    page.get_by_role("button", name="Show all").click()
+    page.mouse.move(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "show"),
+    [
+        ("session-light.png", "light", show_session),
+        ("session-dark.png", "dark", show_session),
+        ("story.png", "light", show_story),
+    ],
+)
+def test_a_picture_can_be_taken_anew(
+    name: str,
+    scheme: str,
+    show: Callable[[Page, str], None],
+    site: str,
+    open_chromium: Callable[..., Page],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    """It has the size of the one that the README shows, and is as small."""
+    page = open_chromium(viewport=SIZE, color_scheme=scheme)
+    show(page, site)
+    folder = FOLDER if request.config.getoption("--write-docs") else tmp_path
+    picture = page.screenshot(path=folder / name)
+    shown = (FOLDER / name).read_bytes()
+    assert picture[:24] == shown[:24]  # a PNG begins with what it is, and its width and height
+    assert max(len(picture), len(shown)) < MAX_BYTES
+
+
+def test_the_readme_shows_each_picture() -> None:
+    """And says in words what is on it."""
+    shown = re.findall(r'(?:src|srcset)="docs/pictures/([^"]+)"', PAGES["README.md"])
+    assert sorted(shown) == sorted(path.name for path in FOLDER.iterdir())
+    assert all(len(words) > 20 for words in re.findall(r'<img alt="([^"]*)"', PAGES["README.md"]))
