@@ -10,7 +10,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError
 
 NO_HIREDIS = DefaultParser is _RESP2Parser
-MAX_PIECE = 2**20  # bytes that are read at once
+MAX_PIECE = 2**18  # bytes that are read at once; more would come from fresh memory each time, which costs more
 
 
 class Parser(_RESP2Parser):
