@@ -142,7 +142,7 @@ class Jobs:
             pipeline.multi()
             for job in jobs:
                 job.retries_left = job.retries_left if retries is None else retries
-                queue.enqueue_job(job, pipeline=pipeline)
+                queue.enqueue_job(job, pipeline=pipeline, at_front=retries is None)  # what is due has waited already
                 pipeline.persist(job.key)
             for job_id in ids:
                 registry.remove(job_id, pipeline=pipeline)

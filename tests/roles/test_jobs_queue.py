@@ -113,6 +113,16 @@ def test_a_scheduled_job_waits_until_it_is_due(jobs_app: Flask, redis: Any) -> N
     assert jobs_app.extensions["noted"] == [{}]
 
 
+def test_what_is_due_goes_first(jobs_app: Flask, redis: Any) -> None:
+    """However long the queue is: it has waited already."""
+    for number in range(3):
+        enqueue(jobs_app, job_id=str(number) * 32, n=number)
+    enqueue(jobs_app, delay=3600, n="due")
+    make_due(redis)
+    work(jobs_app)
+    assert [noted["n"] for noted in jobs_app.extensions["noted"]] == ["due", 0, 1, 2]
+
+
 def test_of_two_who_move_a_due_job_one_does(jobs_app: Flask, redis: Any) -> None:
     """The other one finds that it is gone."""
     enqueue(jobs_app, delay=3600)
