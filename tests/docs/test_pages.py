@@ -45,6 +45,7 @@ BLOCKS = {
         "export REDIS_URL": "test_a_worker_sends_what_a_view_enqueued",
         "def init_app": "test_the_example_of_the_page_is_a_job",
         "$ flask jobs list": "test_the_commands_show_what_the_page_shows",
+        ".venv/bin/python benchmarks/jobs.py": "test_jobs_survive_workers_that_are_killed",
     },
     "docs/koa-session2.md": {".venv/bin/python conformance/koa.py": "test_the_conformance_with_koa_is_a_program"},
     "docs/learn.md": {
@@ -136,6 +137,7 @@ TABLES = {
         "series": "test_the_page_has_each_series",
     },
     "docs/jobs.md": {
+        "what": "test_the_figures_of_the_page_are_good_ones",
         "setting": "test_the_page_has_the_settings_and_the_keys_of_the_role",
         "key": "test_the_page_has_the_settings_and_the_keys_of_the_role",
     },
