@@ -45,13 +45,14 @@ class Crowd:
 
     def __init__(self, world: World, name: str, size: int, database: Database) -> None:
         self.world, self.name, self.size, self.database = world, name, size, database
+        self.others = 0  # how often the database was asked before
         self.sent: Counter[int] = Counter()  # commands, by number of the browser
         self.statuses: list[int] = []
         self.threads: list[threading.Thread] = []
 
     def ask(self, path: str, says: str) -> None:
         """Ask for a page; return when each of them has to wait for something."""
-        others = self.database.asked
+        self.others = others = self.database.asked
         self.world.timeline.add(self.name, "request", says, [("Request", f"GET {path}, {self.size} times")])
         for number in range(self.size):
             run = copy_context().run
@@ -79,8 +80,9 @@ class Crowd:
     def finish(self) -> None:
         """Wait until all of them have their answers."""
         self._join()
-        said = ", ".join(f"{status} {number} times" for status, number in Counter(self.statuses).items())
-        self.world.timeline.add(self.name, "answer", "get their answers", [("Status", said)])
+        said = ", ".join(f"{number} times {status}" for status, number in Counter(self.statuses).items())
+        facts = [("Status", said), ("Database", f"worked {self.database.asked - self.others} times for them")]
+        self.world.timeline.add(self.name, "answer", "get their answers", facts)
 
     def _join(self) -> None:
         self.database.finish()
