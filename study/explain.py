@@ -24,10 +24,33 @@ PLAIN = {
     ("ZREM", False): "The owner's list does not have it any more.",
     ("ZSCORE", True): "It is still in the list: nobody signed it out everywhere meanwhile.",
     ("ZSCORE", False): "It is not in the list: somebody signed out everywhere meanwhile.",
+    ("RPOP", True): "The job is out of the list. Only this worker knows of it now.",
+    ("RPOP", False): "The list is empty.",
+    ("LMOVE", False): "Nothing waits.",
     ("PUBLISH", True): "Whoever listens at this moment gets it. Redis keeps nothing.",
     ("PUBLISH", False): "Nobody listens at this moment, and Redis keeps nothing: it is gone.",
     ("ZRANGE", True): "The owner's list has the names of all their sessions.",
     ("ZRANGE", False): "The owner's list is empty.",
+}
+
+#: Of jobs: by command, and how the key begins.
+JOBS = {
+    ("MULTI", ""): "What follows happens together, or not at all.",
+    ("EXEC", ""): "Now it has happened.",
+    ("SADD", "rq:queues"): "A set has the names of all queues.",
+    ("HSET", "rq:job"): "The job itself: what is to be done, with what, and how often it may be tried.",
+    ("RPUSH", "rq:queue"): "The name of the job goes to the end of the queue.",
+    (
+        "LMOVE",
+        "rq:queue",
+    ): "In one step the job leaves the queue for a list of those that are on their way to a worker.",
+    ("LREM", "rq:queue"): "It has arrived, and is not on its way any more.",
+    ("ZADD", "rq:wip"): "The job is at work, until this time. A worker that is alive puts it off again and again.",
+    ("ZREMRANGEBYSCORE", "rq:wip"): "What nobody has put off in time is at work no more.",
+    ("ZREM", "rq:wip"): "The job is not at work any more.",
+    ("ZADD", "rq:scheduled"): "Its worker has not been heard of: it will be tried again, not before this time.",
+    ("ZREM", "rq:scheduled"): "Its time has come.",
+    ("LPUSH", "jobs"): "The job goes into the list.",
 }
 
 #: Of the thirty lines, where that differs.
@@ -59,7 +82,9 @@ def explain(sent: Sent) -> str:
         return first if found else "There is no such record: the session has ended."
     if name == "GET" and is_called_by(sent, "Write.run"):
         return "What is there now? This request will merge its change into it." if found else "Nothing: it has ended."
-    return PLAIN.get((name, found), "")
+    key = sent.words[1] if len(sent.words) > 1 else ""
+    jobs = [text for (command, begin), text in JOBS.items() if command == name and key.startswith(begin) and found]
+    return next(iter(jobs), PLAIN.get((name, found), ""))
 
 
 def explain_failure(sent: Sent) -> str:

@@ -261,7 +261,12 @@ def show_answer(name: Any, answer: object) -> str:
 
 
 def _show(value: object) -> str:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    text = str.__str__(value) if isinstance(value, str) else str(value)  # of an Enum that is text, the text
+    if isinstance(value, bytes):
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            text = f"<{len(value)} bytes>"
     text = shorten_text(text)
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 

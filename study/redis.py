@@ -12,6 +12,7 @@ from study.recording import Words, attach, paused, shorten_text
 
 #: Commands that change nothing. Redis carries them out when it is full.
 READS = {"EXISTS", "GET", "PING", "PUBLISH", "TTL", "XRANGE", "XREAD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE"}
+HIDDEN = (b"rq:clean", b"rq:execution", b"rq:queues", b"rq:results", b"rq:worker")  # what RQ keeps besides
 MAX_SHOWN = 120  # characters of a value
 
 
@@ -66,17 +67,23 @@ class StoryRedis:
                     self.client.delete(key)
                 elif left > 0:
                     self.client.expire(key, left - seconds)
+                if key.startswith(b"rq:") and self.client.type(key) == b"zset":  # its clock is not ours to move
+                    for member, score in self.client.zrange(key, 0, -1, withscores=True):
+                        self.client.zadd(key, {member: score - seconds})
 
     def show(self) -> list[Entry]:
         """Return all that is in it, as it may be shown; nothing, while it is away."""
         with paused():
             try:
-                return [self._show(key) for key in sorted(self.client.keys("*"))]
+                keys = sorted(self.client.keys("*"))
+                return [self._show(key) for key in keys if not key.startswith(HIDDEN)]
             except RedisError:
                 return []
 
     def _show(self, key: bytes) -> Entry:
         read: dict[bytes, Callable[[], str]] = {
+            b"hash": lambda: f"a job, {self.client.hget(key, 'status').decode()}",
+            b"list": lambda: "a list: " + ", ".join(value.decode() for value in self.client.lrange(key, 0, 4)),
             b"stream": lambda: f"a stream of {self.client.xlen(key)}",
             b"string": lambda: self.client.get(key).decode(errors="replace"),
             b"zset": lambda: (

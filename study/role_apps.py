@@ -79,3 +79,25 @@ def make_cache_of(store: str, client: Any, clock: Clock) -> Flask:
 
     app.extensions["database"] = database
     return app
+
+
+def make_jobs_of(store: str, client: Any, clock: Clock) -> Flask:
+    """Return an app with a page that leaves a mail to a worker."""
+    mails: list[str] = []
+    if store == "seed":
+        app = seed_roles.make_seed_jobs(client, clock, mails)
+    else:
+        app = make_app("jobs", client, clock)
+        jobs = app.extensions["jobs"]
+        jobs.functions["mail"] = lambda to: mails.append(to)
+        jobs.is_checked = True  # a Redis of its own evicts nothing
+
+        @app.post("/order")
+        def order() -> str:
+            jobs.enqueue("mail", {"to": request.form["to"]}, "mail-1")
+            return "Thank you. A mail is on its way."
+
+        program = importlib.import_module("study.rq_worker").RqProgram()
+        app.extensions.update(program=program, closing=[program.close])
+    app.extensions["mails"] = mails
+    return app

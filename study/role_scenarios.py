@@ -148,3 +148,37 @@ if find_spec("roles.notifications"):
             yes="Ada got all three messages, in order.",
             no="The message about the cake is lost, and nobody knows.",
         )
+
+
+if find_spec("roles.jobs") and find_spec("rq"):
+
+    @SCENARIOS.tells(
+        title="A job whose worker was killed",
+        seed="A worker takes a job out of the list, and then only its memory has it. When it is killed, there is "
+        "nothing that anybody could look for.",
+        ours="A job is always somewhere: in the queue, on its way, or at work until a time that its worker puts off "
+        "while it lives. When that time is over, another worker has it tried again. So a job may run twice, and has to "
+        "bear that.",
+        tests={
+            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
+            "ours": "tests/roles/test_jobs_queue.py::test_what_a_dead_worker_left_behind_is_tried_again",
+        },
+        sides=sides_of("jobs"),
+        make_app=role_apps.make_jobs_of,
+    )
+    def killed_worker(story: Story) -> None:
+        """The worker that is to send a mail to Ada is killed at that moment. Does she ever get it?"""
+        ada, mails = story.browser("Ada"), story.world.app.extensions["mails"]
+        first, second = story.worker("Worker 1"), story.worker("Worker 2")
+        ada.post("/order", "orders tea, and is to get a mail", to="ada")
+        first.take_and_die("takes the job")
+        story.let_pass(seconds=20)
+        second.work("looks for work")
+        story.let_pass(seconds=20)
+        second.work("looks for work again")
+        story.promise(
+            "What a worker left behind is done by another one.",
+            held=mails == ["ada"],
+            yes="The second worker sent the mail.",
+            no="The mail is never sent, and nobody knows that there was one.",
+        )

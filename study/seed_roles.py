@@ -103,3 +103,32 @@ def make_seed_cache(client: Any, clock: Clock, database: Database) -> Flask:
         return Response(text, mimetype="application/json")
 
     return app
+
+
+class SeedProgram:
+    """A worker as the documents have it: it pops a job off a list, and does it."""
+
+    def __init__(self, client: Any, mails: list[str]) -> None:
+        self.client, self.mails = client, mails
+
+    def take(self) -> Any:
+        """Return a job, which is in the list no more."""
+        return self.client.execute_command("RPOP", "jobs")
+
+    def work(self) -> None:
+        """Do all that there are."""
+        while job := self.take():
+            self.mails.append(json.loads(job)["to"])
+
+
+def make_seed_jobs(client: Any, clock: Clock, mails: list[str]) -> Flask:
+    """Return a page that leaves a mail to a worker as the documents have it: by a list."""
+    app = make_plain(client, clock)
+    app.extensions["program"] = SeedProgram(client, mails)
+
+    @app.post("/order")
+    def order() -> str:
+        client.execute_command("LPUSH", "jobs", json.dumps({"do": "mail", "to": request.form["to"]}))
+        return "Thank you. A mail is on its way."
+
+    return app

@@ -18,6 +18,7 @@ from study.seed_store import SeedInterface
 from study.shop import make_shop
 from study.tab import Clock, Jar, Tab, World
 from study.timeline import REDIS, STORY, Step, Timeline
+from study.workers import Worker
 
 DAY = 24 * 60 * 60  # seconds
 STORES = ("seed", "ours")
@@ -113,6 +114,11 @@ class Story:
         """Return browsers that do the same at once, and are one lane."""
         self.lanes.append(name)
         return Crowd(self.world, name, size, database)
+
+    def worker(self, name: str) -> Worker:
+        """Return a worker of the app, which has told what those run."""
+        self.lanes.append(name)
+        return Worker(self.world, name, self.world.app.extensions["program"])
 
     def _open(self, name: str, jar: Jar) -> Tab:
         self.lanes.append(name)

@@ -21,7 +21,7 @@ MAX_STEPS = 300
 #: What only passes commands on. Who uses it says more.
 PLUMBING = {"_redis_store/sender.py", "_redis_store/client.py"}
 #: Of study/ and tests/, which only tell, what a story is about.
-TOLD = {f"study/{name}.py" for name in ("role_apps", "seed_roles", "seed_store", "shop")}
+TOLD = {f"study/{name}.py" for name in ("role_apps", "rq_worker", "seed_roles", "seed_store", "shop")}
 
 
 class Place(NamedTuple):
