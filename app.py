@@ -54,6 +54,7 @@ ROLES = [
     "cache",  # of JSON answers, as of /posts/trending
     "jobs",  # a queue of what a request need not wait for
     "mail",  # /mail: a page from which to send one
+    "monitor",  # /monitor, how Redis is, for MONITOR_USERS
 ]
 
 #: Endpoints, by exact name, that no browser calls with a cookie: the CSRF gate lets them pass.

@@ -114,17 +114,18 @@ def is_allowed() -> bool:
 
 
 def ask_redis() -> dict[str, Any]:
-    """Return PING, in seconds, and the answers to commands, as far as there are any. Raises nothing."""
+    """Return the answers to commands, as far as there are any, and the seconds that the first took. Raises nothing."""
     sender = cast(RedisSessionInterface, current_app.session_interface).store.sender.within(TIMEOUT)
     found: dict[str, Any] = {}
-    for command in ("PING", "INFO", "SLOWLOG LEN"):
+    commands = ("INFO", "SLOWLOG LEN")
+    for command in commands if sender.clustered else ("PING", *commands):  # redis-py fails to send PING to a Cluster
         start = time.perf_counter()
         try:
-            answer = sender.run(command)
-            found[command] = time.perf_counter() - start if command == "PING" else answer
-        except StoreUnavailable:  # or an ACL, or a provider, forbids it
-            if command == "PING":
-                break
+            found[command] = sender.run(command)
+            found["seconds"] = found.get("seconds", time.perf_counter() - start)
+        except StoreUnavailable:
+            if not found:
+                break  # it cannot be reached; otherwise an ACL, or a provider, forbids this command
     return found
 
 
@@ -136,8 +137,8 @@ def describe(found: Mapping[str, Any]) -> Iterator[Metric]:
     info = found.get("INFO", {})
     fields = INFO | (OF_REPLICA if info.get("role") == "slave" else OF_MASTER)
     numbers = {
-        "redis_up": "PING" in found,
-        "redis_exporter_last_scrape_ping_time_seconds": found.get("PING"),
+        "redis_up": bool(found),
+        "redis_exporter_last_scrape_ping_time_seconds": found.get("seconds"),
         "redis_slowlog_length": found.get("SLOWLOG LEN"),
         "redis_connected_slave_lag_seconds": get_lag(info),
         **{name: info.get(field) for name, field in fields.items()},

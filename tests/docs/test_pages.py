@@ -73,7 +73,7 @@ BLOCKS = {
         ".venv/bin/python -m oidc": "test_a_provider_to_try_is_there_and_the_app_takes_it",
         "FLASK_OAUTH_ISSUER": "test_a_provider_to_try_is_there_and_the_app_takes_it",
     },
-    "docs/monitoring.md": {"scrape_configs": "test_prometheus_takes_the_configuration_of_the_page"},
+    "docs/metrics.md": {"scrape_configs": "test_prometheus_takes_the_configuration_of_the_page"},
     "docs/operations.md": {
         "ACL SETUSER": "test_it_is_enough",
         "redis+sentinel": "test_urls_of_several_servers_are_those_of_the_code",
@@ -133,6 +133,10 @@ TABLES = {
         "key": "test_the_keys_are_those_of_the_docstring",
     },
     "docs/monitoring.md": {
+        "setting": "test_the_page_has_the_setting_and_the_key_of_the_role",
+        "key": "test_the_page_has_the_setting_and_the_key_of_the_role",
+    },
+    "docs/metrics.md": {
         "setting": "test_the_page_has_the_setting_of_the_role",
         "series": "test_the_page_has_each_series",
     },

@@ -1,4 +1,4 @@
-"""docs/monitoring.md: what it says of settings and series, and the configuration that it shows."""
+"""docs/metrics.md: what it says of settings and series, and the configuration that it shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.roles.metrics import make_app, scrape
 
 from roles import metrics
 
-PAGE = PAGES["docs/monitoring.md"]
+PAGE = PAGES["docs/metrics.md"]
 
 
 def test_the_page_has_the_setting_of_the_role() -> None:
@@ -25,7 +25,7 @@ def test_the_page_has_the_setting_of_the_role() -> None:
 
 def test_the_page_has_each_series(request: pytest.FixtureRequest) -> None:
     """Those that may come from Redis, and those that this app counts."""
-    listed = re.findall(r"^\| `(\w+)`", section("docs/monitoring.md", "What it tells"), re.M)
+    listed = re.findall(r"^\| `(\w+)`", section("docs/metrics.md", "What it tells"), re.M)
     of_redis = {*metrics.INFO, *metrics.OF_MASTER, *metrics.OF_REPLICA}
     of_redis |= {"redis_slowlog_length", "redis_instance_info", "redis_connected_slave_lag_seconds"}
     shown = {re.sub(r"(_bucket|_sum|_count)?({.*)?$", "", name) for name in scrape(make_app(fakeredis.FakeRedis()))}

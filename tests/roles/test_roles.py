@@ -28,6 +28,7 @@ CONFIG = {
     "OAUTH_ISSUER": "http://127.0.0.1:1",
     "OAUTH_CLIENT_ID": "app",
     "OAUTH_CLIENT_SECRET": "secret",
+    "MONITOR_USERS": ["ada"],
 }
 
 ACCOUNTS = {"ada": generate_password_hash("lovelace", "pbkdf2:sha256:1")}
@@ -55,6 +56,7 @@ seen = {
     "cache": app.test_client().get("/posts/trending").status_code,
     "jobs": app.test_cli_runner().invoke(args=["jobs", "list"]).exit_code,
     "mail": app.test_client().get("/mail").status_code,
+    "monitor": app.test_client().get("/monitor").status_code,
 }
 print(json.dumps(seen))
 """
@@ -67,6 +69,7 @@ HERE = {
     "cache": 200,
     "jobs": 1,  # there is a command, and no Redis that a worker could reach
     "mail": 303,
+    "monitor": 303,
 }
 GONE = {
     "throttle": 401,
@@ -77,6 +80,7 @@ GONE = {
     "cache": 404,
     "jobs": 2,
     "mail": 404,
+    "monitor": 404,
 }
 
 

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 from support.apps import interface_of, route
 from support.demo import key_of
 from support.project import ACL, PERMISSIONS, STORE_PERMISSIONS
+from support.roles.monitor import text_of
 from support.roles.notifications import wait_until
 from support.servers import RedisServer
 from werkzeug.security import generate_password_hash
@@ -63,7 +64,7 @@ def use(client: Any) -> None:
     states = store.namespace("OAUTH")
     assert states.add("state", {"n": 1}, max_age=600)
     assert states.take("state") == {"n": 1}
-    config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32, "METRICS_TOKEN": "m" * 32}
+    config = {"SECRET_KEY": "k" * 32, "ACCESS_TOKEN_KEY": "a" * 32, "METRICS_TOKEN": "m" * 32, "MONITOR_USERS": ["ada"]}
     app = create_app({**config, "ACCOUNTS": {"ada": generate_password_hash("lovelace", "pbkdf2:sha256:1")}}, client)
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]
     browser = app.test_client()
@@ -72,6 +73,7 @@ def use(client: Any) -> None:
     assert login.status_code == 303
     for path in ("/", "/regenerate", "/health/ready", "/notifications"):
         assert browser.get(path).status_code == 200, path
+    assert "cannot be had" not in text_of(browser)  # of the page /monitor
     use_notifications(app, key_of(browser))
     assert "ETag" in browser.get("/posts/trending").headers  # it is kept
     mail = {"id": "0" * 32, "to": "ada@example.com", "subject": "Hello"}

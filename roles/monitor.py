@@ -1,0 +1,250 @@
+"""Monitoring: a page that shows an administrator how Redis is, with charts of the last five minutes.
+
+The path of one look::
+
+    GET /monitor        -> PING, INFO, SLOWLOG GET
+                        -> GET, SET MONITOR:SESSION:samples: the numbers of now join those before
+                        <- a page; its charts are SVG, made here
+    GET /monitor/live   the same, asked for every five seconds by static/monitor.js
+                        <- the part of the page that changes
+
+Keys, and how long each lives at most::
+
+    MONITOR:SESSION:samples    600 s   {"samples": [{"at", "ping", …}, …]}
+
+Only who looks takes samples; all who look, and all processes, share them. The slow log is shown without the arguments
+of its commands, for they are sids. A page that is left open does not keep its session alive.
+
+Settings::
+
+    MONITOR_USERS   []   names of the users who may look; without any there is no /monitor
+                         (if the app's Redis is inside its process: the demo account)
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
+
+from flask import Blueprint, Flask, abort, current_app, render_template, request
+
+import auth
+from redis_store import RedisSessionInterface, StoreUnavailable, skip_refresh
+
+TIMEOUT = 1  # seconds, at most, that a look waits for Redis
+WINDOW = 300  # seconds that a chart shows
+PAUSE = 2  # seconds, at least, between two samples, however many look
+MAX_AGE = 600  # seconds for which samples outlive the last look
+GAP = 15  # seconds without a sample that a line does not bridge
+WIDTH, HEIGHT = 300, 80  # of a chart
+
+#: What of INFO is a sample.
+SAMPLED = ("used_memory", "connected_clients", "total_commands_processed", "keyspace_hits", "keyspace_misses")
+
+Sample = Mapping[str, float]
+
+blueprint = Blueprint("monitor", __name__)
+
+
+def init_app(app: Flask) -> None:
+    """Add the page, if there is somebody to look at it. ValueError: the setting is wrong."""
+    demo: Any = app.jinja_env.globals.get("demo_account", ())  # of an app whose Redis is inside its process
+    users = app.config.setdefault("MONITOR_USERS", [*demo[:1]])
+    if not isinstance(users, list) or not all(isinstance(user, str) and user for user in users):
+        raise ValueError(f"MONITOR_USERS is {users!r}; expected a list of user names")
+    if users:
+        app.register_blueprint(blueprint)
+        app.jinja_env.globals.setdefault("role_pages", {})["Redis"] = "/monitor"  # type: ignore[index]
+
+
+@blueprint.get("/monitor")
+@auth.login_required
+def page() -> str:
+    """Show all of it. 403 for a user who is no administrator."""
+    return show("monitor.html", auth.get_user())
+
+
+@blueprint.get("/monitor/live")
+def live() -> str:
+    """Show the part that changes. 403 for anybody else. It does not keep the session alive: no person asked for it."""
+    skip_refresh()
+    held = get_interface().open_session(current_app, request)  # not flask.session, which would be kept alive
+    return show("monitor_live.html", auth.get_user(held or {}))
+
+
+def show(template: str, user: str | None) -> str:
+    """Return a page about Redis as it is now. 403: this user may not look."""
+    if user not in current_app.config["MONITOR_USERS"]:
+        abort(403, "This page is for administrators.")
+    seen, now = look(), get_interface().clock()
+    return render_template(
+        template,
+        seen=seen,
+        info=seen.info,
+        lag=get_lag(seen.info),
+        problems=[*judge(seen.info)],
+        charts=[*draw_all(remember(take_sample(seen, now), seen.refused), now)],
+        now=now,
+        show_number=show_number,
+        show_time=show_time,
+        embedded=current_app.extensions.get("embedded"),
+    )
+
+
+def get_interface() -> RedisSessionInterface:
+    """Return the app's interface to its sessions."""
+    return cast(RedisSessionInterface, current_app.session_interface)
+
+
+# Redis ----------------------------------------------------------------------------------------------------------------
+
+
+class Look(NamedTuple):
+    """What Redis answered."""
+
+    ping: float | None  # milliseconds; None: it cannot be reached
+    info: Mapping[str, Any]  # empty: it does not tell
+    slow: Sequence[Mapping[str, Any]]  # the latest first
+    refused: dict[str, str]  # command -> why it has no answer
+
+
+def look() -> Look:
+    """Ask Redis how it is. Raises nothing."""
+    sender = get_interface().store.sender.within(TIMEOUT)
+    found: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    commands: list[tuple[Any, ...]] = [("PING",), ("INFO",), ("SLOWLOG GET", 10)]
+    start = time.perf_counter()
+    for command in commands[sender.clustered :]:  # redis-py fails to send PING to a Cluster
+        try:
+            found[command[0]] = sender.run(*command)
+            found.setdefault("ms", 1000 * (time.perf_counter() - start))
+        except StoreUnavailable as error:
+            refused[command[0]] = explain(str(error))
+    return Look(found.get("ms"), found.get("INFO", {}), without_arguments(found.get("SLOWLOG GET", [])), refused)
+
+
+def remember(sample: Sample, refused: dict[str, str]) -> list[Sample]:
+    """Return the samples of the last minutes with this one, and keep them for the next look, if that can be done."""
+    store, samples = get_interface().namespace("MONITOR"), [sample]
+    try:
+        samples = add_sample((store.get("samples") or {}).get("samples"), sample)
+        store.set({"samples": samples}, "samples", max_age=MAX_AGE)  # of two at the same moment, one is enough
+    except StoreUnavailable as error:  # full, say, or a replica: then this page is needed
+        refused["The samples of the charts"] = explain(str(error))
+    return samples
+
+
+# Policy: pure functions -----------------------------------------------------------------------------------------------
+
+
+def explain(message: str) -> str:
+    """Return why something cannot be had, in few words: those of the store are also about other things."""
+    if "ACL" in message:
+        return "Redis's ACL forbids it"
+    if "does not know" in message:
+        return "this Redis does not know it, or its provider forbids it"
+    return message.partition(" failed with ")[2] or message
+
+
+def judge(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong: the name of its alert in deploy/alerts.yml, and a sentence."""
+    if (limit := info.get("maxmemory", 0)) and info["used_memory"] > 0.9 * limit:
+        yield "RedisMemoryNearlyFull", "More than 90 % of the memory that it may use is used."
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
+        yield "RedisMayEvict", f"When it is full, it removes sessions: its policy is {info['maxmemory_policy']}."
+    if number := info.get("evicted_keys"):
+        yield "RedisEvicts", f"It was full, and has removed {number} keys since it started."
+    if number := info.get("rejected_connections"):
+        yield "RedisRefusesConnections", f"It has refused {number} connections since it started: all were taken."
+    if info.get("role") == "slave":
+        yield "RedisIsReplica", "It is a replica, and takes no writes."
+    if info.get("master_link_status", "up") != "up":
+        yield "RedisReplicaLostMaster", "It has lost its master, and what it holds grows old."
+    if (get_lag(info) or 0) > 10:
+        yield "RedisReplicaLags", f"A replica was last heard of {get_lag(info)} seconds ago."
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield "RedisSnapshotFails", "It could not write its last snapshot (RDB)."
+    if info.get("aof_last_write_status", "ok") != "ok":
+        yield "RedisAppendFails", "It could not write its append-only file (AOF)."
+
+
+def get_lag(info: Mapping[str, Any]) -> int | None:
+    """Return how many seconds ago a master last heard of its slowest replica. None: it has none, or is none."""
+    replicas = [info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0))]
+    lags = [replica["lag"] for replica in replicas if isinstance(replica, dict) and "lag" in replica]
+    return max(lags, default=None) if info.get("role") == "master" else None
+
+
+def without_arguments(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries of a slow log as they may be shown: of a command only its name."""
+    return [
+        {
+            "at": entry["start_time"],
+            "ms": entry["duration"] / 1000,
+            "name": entry["command"].split()[0].decode(errors="replace"),
+        }
+        for entry in entries
+    ]
+
+
+def take_sample(seen: Look, now: float) -> Sample:
+    """Return the numbers of a look that are drawn."""
+    numbers = {name: seen.info[name] for name in SAMPLED if name in seen.info}
+    return {"at": round(now, 1), "ping": round(seen.ping or 0, 3), **numbers}
+
+
+def add_sample(samples: object, sample: Sample) -> list[Sample]:
+    """Return samples with one more, if it is time for one; without those that are old, malformed, or less complete."""
+    kept: list[Sample] = [
+        each
+        for each in (samples if isinstance(samples, list) else [])
+        if isinstance(each, dict)
+        and all(type(each.get(name)) in (int, float) for name in sample)
+        and sample["at"] - WINDOW <= each["at"] <= sample["at"]
+    ]
+    return kept if kept and sample["at"] - kept[-1]["at"] < PAUSE else [*kept, sample]
+
+
+def draw_all(samples: Sequence[Sample], now: float) -> Iterator[tuple[str, list[float], str]]:
+    """Yield charts: a title with the unit, the values, and the path of a line, as SVG has it."""
+    pairs = [(before, after) for before, after in itertools.pairwise(samples) if after["at"] > before["at"]]
+
+    def rise(pair: tuple[Sample, Sample], name: str) -> float:
+        return pair[1][name] - pair[0][name]  # less than 0: Redis was started again meanwhile
+
+    if "used_memory" in samples[-1]:
+        yield draw("Memory, MB", [(each["at"], each["used_memory"] / 1e6) for each in samples], now)
+        yield draw("Connections", [(each["at"], each["connected_clients"]) for each in samples], now)
+        rates = [(pair[1]["at"], rise(pair, "total_commands_processed") / rise(pair, "at")) for pair in pairs]
+        yield draw("Commands per second", [point for point in rates if point[1] >= 0], now)
+        reads = [(pair[1]["at"], rise(pair, "keyspace_hits"), rise(pair, "keyspace_misses")) for pair in pairs]
+        yield draw(
+            "Hit rate, %",
+            [(at, 100 * hits / (hits + misses)) for at, hits, misses in reads if hits >= 0 < misses + hits],
+            now,
+        )
+    yield draw("PING, ms", [(each["at"], each["ping"]) for each in samples], now)
+
+
+def draw(title: str, points: Sequence[tuple[float, float]], now: float) -> tuple[str, list[float], str]:
+    """Return one chart. The lowest line is 0, the highest value is at the top; a gap in time is one in the line."""
+    values, path, last = [value for _, value in points], "", 0.0
+    for at, value in points:
+        x, y = WIDTH * (1 - (now - at) / WINDOW), HEIGHT * (1 - value / (max(values) or 1))
+        path += f"{'L' if at - last < GAP else 'M'}{x:.1f} {y:.1f}" + ("" if at - last < GAP else "h0")
+        last = at
+    return title, values, path
+
+
+def show_number(value: float) -> str:
+    """Return a number as people write it."""
+    return f"{value:,.2f}".removesuffix(".00")
+
+
+def show_time(at: float) -> str:
+    """Return a time of day."""
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"

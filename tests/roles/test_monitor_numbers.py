@@ -1,0 +1,108 @@
+"""What /monitor makes of the numbers, without Redis: samples, charts, and what is wrong. And docs/monitoring.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from support.docstrings import assert_page
+from support.project import PAGES
+
+from roles.monitor import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all, judge, without_arguments
+
+NOW = 1_000_000.0
+WELL = {
+    "role": "master",
+    "connected_slaves": 1,
+    "slave0": {"ip": "192.0.2.1", "lag": 1},
+    "maxmemory": 100,
+    "used_memory": 90,
+    "maxmemory_policy": "noeviction",
+    "evicted_keys": 0,
+    "rejected_connections": 0,
+    "rdb_last_bgsave_status": "ok",
+    "aof_last_write_status": "ok",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"used_memory": 91}, ["RedisMemoryNearlyFull"]),
+        ({"used_memory": 91, "maxmemory": 0}, []),
+        ({"maxmemory_policy": "allkeys-lru"}, ["RedisMayEvict"]),
+        ({"evicted_keys": 1}, ["RedisEvicts"]),
+        ({"rejected_connections": 3}, ["RedisRefusesConnections"]),
+        ({"role": "slave", "master_link_status": "up"}, ["RedisIsReplica"]),
+        ({"role": "slave", "master_link_status": "down"}, ["RedisIsReplica", "RedisReplicaLostMaster"]),
+        ({"slave0": {"lag": 11}}, ["RedisReplicaLags"]),
+        ({"slave0": {}}, []),
+        ({"rdb_last_bgsave_status": "err"}, ["RedisSnapshotFails"]),
+        ({"aof_last_write_status": "err"}, ["RedisAppendFails"]),
+    ],
+)
+def test_what_is_wrong_has_the_name_of_its_alert(change: Mapping[str, Any], expected: list[str]) -> None:
+    """Each thing by itself; and what a Redis does not tell is not wrong."""
+    assert [name for name, _ in judge({**WELL, **change})] == expected
+    assert [name for name, _ in judge(change) if name not in expected] == []
+
+
+def test_a_sample_joins_those_before() -> None:
+    """Old ones go, those of the future too, and two at one moment are one."""
+    old, kept, future = {"at": NOW - WINDOW - 1, "ping": 1}, {"at": NOW - PAUSE, "ping": 2}, {"at": NOW + 1, "ping": 3}
+    sample = {"at": NOW, "ping": 4}
+    assert add_sample([old, kept, future], sample) == [kept, sample]
+    assert add_sample([sample], {"at": NOW + 1, "ping": 5}) == [sample]
+
+
+@pytest.mark.parametrize("samples", [None, 5, "x", {}, [None, 1, [], {}, {"at": NOW}, {"at": "x", "ping": 1}]])
+def test_malformed_samples_are_dropped(samples: object) -> None:
+    """Whatever is there, and whatever lacks a number that there is now."""
+    sample = {"at": NOW, "ping": 1}
+    assert add_sample(samples, sample) == [sample]
+
+
+def test_there_are_never_more_samples_than_fit() -> None:
+    """However often somebody looks."""
+    samples: list[Mapping[str, float]] = []
+    for step in range(10 * WINDOW):
+        samples = add_sample(samples, {"at": NOW + step / 2, "ping": 1})
+    assert WINDOW / PAUSE <= len(samples) <= WINDOW / PAUSE + 1
+
+
+def test_a_line_goes_from_left_to_right_and_has_gaps() -> None:
+    """The latest is at the right edge, the highest at the top, 0 at the bottom; a single point is a dot."""
+    points = [(NOW - 2 * GAP, 0.0), (NOW - 1, 1.0), (NOW, 2.0)]
+    assert draw("Title", points, NOW) == (
+        "Title",
+        [0.0, 1.0, 2.0],
+        f"M{WIDTH - WIDTH * 2 * GAP / WINDOW:.1f} {HEIGHT}.0h0M{WIDTH - 1}.0 {HEIGHT / 2:.1f}h0L{WIDTH}.0 0.0",
+    )
+    assert draw("Title", [], NOW) == ("Title", [], "")
+    assert draw("Title", [(NOW, 0.0)], NOW)[2] == f"M{WIDTH}.0 {HEIGHT}.0h0"
+
+
+def test_a_restart_of_redis_is_no_rate() -> None:
+    """Its counters begin anew, and a rate below 0 would be one."""
+
+    def sample(at: float, number: int) -> dict[str, float]:
+        names = ("used_memory", "connected_clients", "total_commands_processed", "keyspace_hits", "keyspace_misses")
+        return {"at": at, "ping": 1, **dict.fromkeys(names, number)}
+
+    samples = [sample(NOW - 20, 100), sample(NOW - 10, 200), sample(NOW, 5)]
+    charts = {title: values for title, values, _ in draw_all(samples, NOW)}
+    assert charts["Commands per second"] == [10]
+    assert charts["Hit rate, %"] == [50]
+
+
+def test_of_a_slow_command_there_is_its_name() -> None:
+    """Whatever follows it."""
+    entry = {"start_time": 5, "duration": 1500, "command": b"GET SESSION:a\nb", "client_name": b"x"}
+    assert without_arguments([entry]) == [{"at": 5, "ms": 1.5, "name": "GET"}]
+
+
+def test_the_page_has_the_setting_and_the_key_of_the_role() -> None:
+    """Those of its docstring."""
+    assert_page(PAGES["docs/monitoring.md"], "monitor")
