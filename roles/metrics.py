@@ -123,9 +123,9 @@ def ask_redis() -> dict[str, Any]:
         try:
             found[command] = sender.run(command)
             found["seconds"] = found.get("seconds", time.perf_counter() - start)
-        except StoreUnavailable:
-            if not found:
-                break  # it cannot be reached; otherwise an ACL, or a provider, forbids this command
+        except StoreUnavailable:  # an ACL or a provider may forbid it; PING is refused, too, when the disk is full
+            if command != "PING" and not found:
+                break  # it cannot be reached
     return found
 
 

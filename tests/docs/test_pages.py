@@ -139,6 +139,7 @@ TABLES = {
     "docs/metrics.md": {
         "setting": "test_the_page_has_the_setting_of_the_role",
         "series": "test_the_page_has_each_series",
+        "alert": "test_each_alert_has_a_fault_and_a_row_in_the_docs",
     },
     "docs/jobs.md": {
         "what": "test_the_figures_of_the_page_are_good_ones",
