@@ -18,6 +18,10 @@ from werkzeug.security import check_password_hash, generate_password_hash
 MAX_INPUT = 1000  # characters, of a user name, of a password, and of where to go after a sign-in with a provider
 NEVER = datetime.min.replace(tzinfo=UTC)
 
+#: What browsers drop at a sign-out: copies of pages, and what scripts stored. Not "cookies": those of the whole domain
+#: would go, other apps' too, and the device cookie, without which a stranger's guesses can keep the user waiting.
+LEAVE_NOTHING = '"cache", "storage"'
+
 #: What werkzeug's generate_password_hash makes: method, salt, digest.
 PASSWORD_HASH = re.compile(r"([^$]+)\$[^$]+\$[0-9a-f]+")
 
@@ -143,7 +147,7 @@ def logout() -> ResponseReturnValue:
     """End the visitor's session, if there is one. 303 to the home page."""
     session.clear()
     # Chromium keeps a page for its back button in spite of no-store, when a redirect led there that set a cookie.
-    return redirect(url_for("home"), 303), {"Clear-Site-Data": '"cache"'}
+    return redirect(url_for("home"), 303), {"Clear-Site-Data": LEAVE_NOTHING}
 
 
 @blueprint.get("/account")

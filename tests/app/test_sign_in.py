@@ -118,18 +118,27 @@ def test_nothing_of_the_session_before_is_taken_along(web: FlaskClient, client: 
 
 
 def test_signing_out_ends_the_session_on_both_sides(web: FlaskClient, client: Any) -> None:
-    """The record is gone, the cookie and what the browser kept deleted, and a copy of the cookie worth nothing."""
+    """The record is gone, the cookie deleted, and a copy of the cookie worth nothing."""
     sign_in(web)
     cookie = web.get_cookie("session")
     assert cookie is not None
     answer = sign_out(web)
     assert (answer.status_code, answer.location) == (303, "/")
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
-    assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert client.keys() == []
     web.set_cookie("session", cookie.value)
     assert web.get("/account").status_code == 303
     assert "You have no session" in web.get("/").text
+
+
+def test_signing_out_leaves_nothing_in_the_browser_but_that_it_is_known(web: FlaskClient) -> None:
+    """It drops copies of pages and what scripts stored. The cookies that it keeps are those of no session."""
+    sign_in(web)
+    answer = sign_out(web)
+    assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert web.get_cookie("session") is None
+    assert web.get_cookie("session_device")
+    assert "Clear-Site-Data" not in web.get("/").headers
 
 
 def test_the_account_page_says_who_and_since_when(web: FlaskClient) -> None:
