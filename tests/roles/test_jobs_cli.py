@@ -15,7 +15,7 @@ from click.testing import Result
 from flask import Flask
 from support.project import ROOT
 from support.roles.jobs import JOB, QUEUE, die, enqueue, learn, make_due, status, work
-from support.roles.mail import MAIL, Postbox
+from support.roles.mail import MAIL, Postbox, fill_in, send, sign_in_to
 from support.servers import RedisServer
 from support.topology import wait_until
 
@@ -156,6 +156,17 @@ def test_a_worker_sends_what_a_view_enqueued(jobs_app: Flask, server: RedisServe
     assert MAIL["to"] not in output
     assert status(server.connect()) == "finished"
     assert server.connect().exists(f"MAIL:SESSION:{JOB}")
+
+
+def test_the_pages_of_the_owner_hear_how_far_a_mail_is(jobs_app: Flask, redis: Any) -> None:
+    """By the notifications: that it is on its way, is being sent, and was sent."""
+    web = sign_in_to(jobs_app)
+    form = fill_in(web)
+    assert send(web, form).status_code == 303
+    work(jobs_app)
+    stream = redis.xrange("NOTIFICATIONS:SESSION:ada")
+    heard = [json.loads(fields[b"message"]) for _, fields in stream]
+    assert [(message["job"], message["progress"]) for message in heard] == [(form["id"], n) for n in (0, 50, 100)]
 
 
 def test_a_mail_server_that_is_away_is_asked_again(jobs_app: Flask, redis: Any, postbox: Postbox) -> None:
