@@ -40,6 +40,7 @@ JOBS = {
     ("SADD", "rq:queues"): "A set has the names of all queues.",
     ("HSET", "rq:job"): "The job itself: what is to be done, with what, and how often it may be tried.",
     ("RPUSH", "rq:queue"): "The name of the job goes to the end of the queue.",
+    ("LPUSH", "rq:queue"): "A job that is due goes to the front of the queue.",
     (
         "LMOVE",
         "rq:queue",
