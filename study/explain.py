@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from study.recording import Sent
 
+MAX_TITLE = 120  # characters
 NOTHING = ("(nil)", "0", "[]")
 
 #: By command, and whether the answer is something.
@@ -84,6 +85,8 @@ def explain(sent: Sent) -> str:
     if name == "GET" and is_called_by(sent, "Write.run"):
         return "What is there now? This request will merge its change into it." if found else "Nothing: it has ended."
     key = sent.words[1] if len(sent.words) > 1 else ""
+    if name == "HSET" and "status" in sent.words[2:3]:
+        return "Where the job is: the state that is shown to operators."
     jobs = [text for (command, begin), text in JOBS.items() if command == name and key.startswith(begin) and found]
     return next(iter(jobs), PLAIN.get((name, found), ""))
 
@@ -122,9 +125,9 @@ def explain_script(sent: Sent) -> str:
 
 
 def name_script(sent: Sent) -> str:
-    """Return a command in one line; a script of ours by what it is for."""
+    """Return a command, or the beginning of a long one; a script of ours by what it is for."""
     if sent.words[0] != "EVAL":
-        return sent.text
+        return sent.text if len(sent.text) <= MAX_TITLE else f"{sent.text[:MAX_TITLE]}…"
     script, key = sent.words[1], sent.words[3]
     if "ZADD" in script or "XADD" in script:
         return f"script: add to {key}"
