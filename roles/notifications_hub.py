@@ -171,11 +171,9 @@ class Hub:
     def ask(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
         """Yield the key of each command, and its answer. StoreUnavailable, after all others: some have none."""
         store, servers, failure = self.interface.store, defaultdict(list), None
-        find = getattr(
-            store.client, "get_node_from_key", lambda key: None
-        )  # a Cluster's: one of its servers may be away
+        find_server = getattr(store.client, "get_node_from_key", lambda key: None)  # of a Cluster, each may be away
         for command in commands:
-            servers[find(command[1])].append(command)
+            servers[find_server(command[1])].append(command)
         for group in servers.values():
             try:
                 answers = store.sender.run_all(group, again=True, ordered=False)
@@ -196,7 +194,7 @@ class Hub:
             new, self.heard, self.next_sync = wanted, False, now + self.sync_after
         self.pubsub = self.pubsub or self.interface.store.client.pubsub()
         if new:  # on a Cluster the first one chooses the server, which may be away
-            self.pubsub.subscribe(*random.sample([*new], len(new)))  # no secret
+            self.pubsub.subscribe(*random.sample([*new], len(new)))
         if gone:
             self.pubsub.unsubscribe(*gone)
         self.bells, wait = wanted, self.tick

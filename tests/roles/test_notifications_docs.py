@@ -86,10 +86,14 @@ def ask(site: str, method: str, path: str, body: str = "", **headers: str) -> tu
 
 
 @pytest.mark.thorough
-def test_gunicorn_serves_streams_and_pages_as_the_page_says(server: RedisServer) -> None:
+@pytest.mark.parametrize("worker", ["", "--worker-class gevent"])
+def test_gunicorn_serves_streams_and_pages_as_the_page_says(server: RedisServer, worker: str) -> None:
     """While there are streams, pages are served; a stream ends with its session, and one that is left is let go."""
     (command,) = re.findall(r"^\.venv/bin/gunicorn (.*) 'app:create_app\(\)'$", PAGE, re.M)
-    with gunicorn(server.url, *command.split()) as site:
+    assert worker in PAGE
+    if worker and find_spec("gevent") is None:
+        pytest.skip("needs gevent")
+    with gunicorn(server.url, *command.split(), *worker.split()) as site:
         origin = {"Origin": site}
         status, headers = ask(site, "POST", "/login", "username=ada&password=lovelace", **origin)
         assert status == 303
