@@ -131,6 +131,7 @@ TABLES = {
     "docs/notifications.md": {
         "setting": "test_the_keys_are_those_of_the_docstring",
         "key": "test_the_keys_are_those_of_the_docstring",
+        "clients": "test_the_page_has_figures_of_a_run_without_a_fault",
     },
     "docs/monitoring.md": {
         "setting": "test_the_page_has_the_setting_and_the_key_of_the_role",
