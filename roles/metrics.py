@@ -27,6 +27,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from blinker import signal
@@ -175,9 +176,7 @@ class Metrics:
         self.listeners = []  # the signals keep them weakly
         for name, label, event, reasons in COUNTED:
             if name not in counters:
-                counters[name] = Counter(
-                    name, f"Fed by the signal {event.name}.", label.split(), registry=self.registry
-                )
+                counters[name] = Counter(name, f"By the signal {event.name}.", label.split(), registry=self.registry)
             by_reason = {each: counters[name].labels(each) if label else counters[name] for each in reasons}
             self.listeners.append(functools.partial(count, by_reason))
             event.connect(self.listeners[-1], app)
@@ -189,8 +188,9 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Yield all of it, as a collector of Prometheus' library does."""
         yield from describe(ask_redis())
-        folder = os.environ.get(FOLDER)
-        for metric in (MultiProcessCollector(None, folder) if folder else self.registry).collect():
+        if folder := os.environ.get(FOLDER):
+            files = [str(file) for file in Path(folder).glob("*.db") if file.stat().st_size]  # one may be just made
+        for metric in MultiProcessCollector.merge(files) if folder else self.registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
 

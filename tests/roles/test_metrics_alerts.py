@@ -15,7 +15,6 @@ from support.alerts import ALERTS, Watch, make_app, run_promtool
 from support.faults.network import Proxy
 from support.project import rows, section
 from support.roles import throttle, tokens
-from support.roles.monitor import signed_in
 from support.servers import RedisServer
 from support.topology import free_ports, wait_until
 
@@ -101,11 +100,10 @@ def full(site: Site) -> Watch:
 
 def evicting(site: Site) -> Watch:
     watch = site.start()
-    site.admin.config_set("maxmemory-policy", "allkeys-random")
+    site.admin.config_set("maxmemory-policy", "volatile-ttl")
     site.admin.config_set("maxmemory", site.admin.info("memory")["used_memory"] + 2_000_000)
     for number in range(300):
-        site.admin.set(f"CACHE:{number}", "x" * 20_000, ex=60)
-    watch.web = signed_in(watch.app)  # its session may be gone
+        site.admin.set(f"CACHE:{number}", "x" * 20_000, ex=60)  # the first to go, and not who looks
     return watch
 
 

@@ -12,11 +12,13 @@ import pytest
 from support.demo import CONFIG, sign_in
 from support.project import PERMISSIONS, ROOT
 from support.roles.metrics import BEARER, TOKEN, make_app, parse, scrape
+from support.roles.monitor import facts, signed_in, text_of
 from support.servers import PATIENCE, RedisServer
-from support.topology import SentinelGroup, running, wait_until
+from support.topology import ClusterGroup, SentinelGroup, running, wait_until
 
 from app import create_app
 from redis_store import connect
+from roles import metrics
 
 #: Of a Redis that is a master without replicas.
 NAMES = {
@@ -167,6 +169,25 @@ def test_an_unreachable_redis_is_a_zero(way: str, request: pytest.FixtureRequest
     assert time.monotonic() - start < 1
     assert of_redis(told) == {"redis_up": 0}
     assert told['redis_store_unavailable_total{reason="read"}'] == 0
+
+
+def test_a_file_that_is_just_made_fails_no_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process makes it before it writes to it, and may be killed between the two."""
+    app = make_app(fakeredis.FakeRedis())
+    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    (tmp_path / "counter_0.db").touch()
+    assert scrape(app)["redis_up"] == 1
+
+
+@pytest.mark.thorough
+def test_on_a_cluster_it_tells_of_one_server(tmp_path: Path) -> None:
+    """By INFO, for redis-py cannot send it a PING the way the store sends commands; and so does /monitor."""
+    with running(ClusterGroup(tmp_path)) as group:
+        client = connect(group.url)
+        app = create_app({**CONFIG, "METRICS_TOKEN": TOKEN, "MONITOR_USERS": ["ada"]}, client)
+        assert {*of_redis(scrape(app))} == NAMES
+        assert facts(text_of(signed_in(app)))["Version"].endswith("cluster")
+        client.close()
 
 
 @pytest.mark.thorough
