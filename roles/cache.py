@@ -37,6 +37,7 @@ from flask.typing import ResponseReturnValue
 
 import auth
 from redis_store import RedisSession, RedisSessionInterface, RedisStore, StoreUnavailable, is_session_accessed
+from roles import tell
 
 MAX_ANSWERS = 100  # of a name; of personal ones as many for each owner
 MAX_BYTES = 64 * 1024  # of an answer
@@ -101,7 +102,7 @@ class cached:
         try:
             while visitor and (lease := self._begin(visitor)) and time.monotonic() < give_up:
                 found = get_store().get(lease.key) or {}
-                step = decide(found, lease.tag, get_time())
+                step = decide(found, lease.tag, get_interface().clock())
                 if step == "take":
                     return found, None
                 if step == "make" and self._claim(lease):
@@ -119,12 +120,12 @@ class cached:
         url = make_hash(request.method, request.root_url, request.path, request.query_string)
         name, key = str(group.get("id")), f"{self.name}:{make_hash(url, visitor[0])}"
         lease = Lease(name, url, key, make_hash(name, visitor[1]), secrets.token_hex(8))
-        return lease if admit(group, lease, 0, get_time()) else None
+        return lease if admit(group, lease, 0, get_interface().clock()) else None
 
     def _claim(self, lease: Lease) -> bool:
         """Write the lease; return False if another request was first."""
         new = {"tag": lease.tag, "lease": lease.id}
-        change = functools.partial(claim, new=new, now=get_time())
+        change = functools.partial(claim, new=new, now=get_interface().clock())
         added = get_store().add(lease.key, new, max_age=self.lease)
         return added or get_store().update(lease.key, change, max_age=self.lease) is not None
 
@@ -132,6 +133,7 @@ class cached:
         made: Record = {}
         try:
             response = make()
+            tell("cache-built")
             made["body"] = read_body(response) if read_visitor() == visitor else None
             made["personal"] = visitor == EVERYBODY and is_session_accessed()
         finally:
@@ -140,7 +142,7 @@ class cached:
 
     def _put(self, made: Record, lease: Lease) -> None:
         """Put what was made in place of the lease. What is not kept says so for a while, and nobody waits for it."""
-        now, store, kept = get_time(), get_store(), any(made.values())
+        now, store, kept = get_interface().clock(), get_store(), any(made.values())
         max_age = self.max_age if kept else self.lease
         new = made and {"tag": lease.tag, "renew": now + max_age * RENEW, **made}
         with_it = functools.partial(admit, lease=lease, until=now + max_age, now=now)
@@ -194,11 +196,6 @@ def get_store() -> RedisStore:
     return get_interface().namespace("CACHE")
 
 
-def get_time() -> float:
-    """Return the Unix time, by the clock of the sessions."""
-    return get_interface().clock()
-
-
 def make_hash(*parts: object) -> str:
     """Return a hash of what visitors send: nobody can choose a key, or guess from one who asked for what."""
     return hmac.digest(str(current_app.secret_key).encode(), repr(parts).encode(), "sha256").hex()[:32]
@@ -240,7 +237,10 @@ def show(response: Response, visitor: tuple[str, str] | None) -> Response:
 def trending() -> ResponseReturnValue:
     """Show the posts that are read most. A database would work long for that; here it is a pause."""
     time.sleep(0.2)
-    return {"posts": ["Why a logout has to be final", "Sixty readers and one cold key"], "made_at": int(get_time())}
+    return {
+        "posts": ["Why a logout has to be final", "Sixty readers and one cold key"],
+        "made_at": int(get_interface().clock()),
+    }
 
 
 @auth.login_required

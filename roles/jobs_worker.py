@@ -30,6 +30,8 @@ from rq.registry import clean_registries
 from rq.utils import now
 from rq.worker_registration import clean_worker_registry
 
+from roles import tell
+
 BEAT = 2  # seconds between two heartbeats of a job, and between two rounds of maintenance
 ALIVE = 10  # seconds without a heartbeat, on the way to a worker, or in maintenance; then its worker counts as dead
 
@@ -114,6 +116,16 @@ class Worker(rq.Worker):
     def request_stop(self, signum: Any, frame: Any) -> None:
         self.is_stopping = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def handle_job_success(self, job: rq.job.Job, *others: Any, **more: Any) -> None:
+        super().handle_job_success(job, *others, **more)
+        tell("job-done")
+
+    def handle_job_failure(self, job: rq.job.Job, *others: Any, **more: Any) -> None:
+        tries_left = job.should_retry
+        super().handle_job_failure(job, *others, **more)
+        if not tries_left:
+            tell("job-failed")
 
     def run_maintenance_tasks(self) -> None:
         """Try again what was left behind, and enqueue what is due: RQ's scheduler, a process, could outlive us."""

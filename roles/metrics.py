@@ -6,7 +6,7 @@ The path of one scrape::
                    -> PING, INFO, SLOWLOG LEN
                    <- their answers, and what all processes have counted
 
-Keys: none. Signals feed the counters: those of the sessions, and "role-event", which other roles send. What comes from
+Keys: none. Signals feed the counters: those of the sessions, and what other roles tell. What comes from
 Redis has the name that redis_exporter gives it. There are never more than 50 series, and no label holds a user, a sid
 or a path. When Redis is away, ``redis_up`` is 0, and all that is counted here is there.
 
@@ -30,7 +30,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from blinker import signal
 from flask import Blueprint, Flask, Response, current_app, request
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client import values as prometheus_values
@@ -40,13 +39,13 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from redis_store import RedisSessionInterface, StoreUnavailable, signals, skip_refresh
+from roles import EVENTS, happened
 
 MIN_TOKEN = 32  # bytes
 TIMEOUT = 1  # seconds, at most, that a scrape waits for Redis
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 MERGES = ("write", "login", "logout", "regenerate")
-ROLE_EVENTS = ("sign-in-throttled", "token-replayed", "cache-built", "job-done", "job-failed")
 
 #: A counter; its label, if it has one; the signal that feeds it, and the reasons that count. No other makes a series.
 COUNTED = [
@@ -57,7 +56,7 @@ COUNTED = [
     ("redis_store_conflicts", "", signals.merged, MERGES),
     ("redis_store_conflicts", "", signals.refused, ("ended",)),
     ("redis_store_unavailable", "reason", signals.unavailable, ("read", "write", "refresh", "view")),
-    ("role_events", "event", signal("role-event"), ROLE_EVENTS),
+    ("role_events", "event", happened, EVENTS),
 ]
 
 #: The store's verbs in three classes, by the command of each: to read, to write, to compare and set.

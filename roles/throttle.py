@@ -35,12 +35,12 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
 
-from blinker import signal
 from flask import Flask, Response, after_this_request, current_app, request
 from itsdangerous import BadSignature, TimestampSigner
 from werkzeug.exceptions import TooManyRequests
 
-from redis_store import RedisSessionInterface, RedisStore, signals
+from redis_store import RedisSessionInterface, RedisStore
+from roles import tell
 
 INTERVAL = 300  # seconds in which a counter forgets one failure: 288 guesses a day, and no wait is longer
 
@@ -71,7 +71,7 @@ class Throttle:
         """
         wait, counters = self.begin(username)
         if wait:
-            signals.tell(signal("role-event"), "sign-in-throttled")
+            tell("sign-in-throttled")
             raise TooManyRequests("Too many attempts", retry_after=wait)
         if not self.check(username, password):
             return False

@@ -35,14 +35,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import jwt
-from blinker import signal
 from flask import Blueprint, Flask, abort, current_app, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import Signer
 from werkzeug.datastructures import WWWAuthenticate
 
 import auth
-from redis_store import WEEK, OwnerIndex, RedisStore, StoreUnavailable, signals, skip_refresh
+from redis_store import WEEK, OwnerIndex, RedisStore, StoreUnavailable, skip_refresh
+from roles import tell
 
 ALGORITHM = "HS256"  # never the one that a token names
 ACCESS_MAX_AGE = 15 * 60  # seconds; until then an access token is good, whatever happens to its family
@@ -169,7 +169,7 @@ def rotate_family(family: str, generation: int) -> dict[str, Any] | None:
         rotated = rotate(record, generation, now)
         if rotated == {}:  # before it ends: if that answer is lost, nobody would hear of it
             current_app.logger.warning("a refresh token of %r was used again: family %s ends", user, name[:16])
-            signals.tell(signal("role-event"), "token-replayed")
+            tell("token-replayed")
         return rotated
 
     if rotated := families.update(name, change, max_age=max_age):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blinker import signal
 from support.alerts import ALERTS, Watch, make_app, run_promtool
 from support.faults.network import Proxy
 from support.project import rows, section
@@ -18,7 +17,8 @@ from support.roles import throttle, tokens
 from support.servers import RedisServer
 from support.topology import free_ports, wait_until
 
-from redis_store import connect, signals
+from redis_store import connect
+from roles import tell
 
 
 class Site:
@@ -190,7 +190,7 @@ def guesses(site: Site) -> Watch:
 def failed_job(site: Site) -> Watch:
     watch = site.start()
     with watch.app.app_context():
-        signals.tell(signal("role-event"), "job-failed")
+        tell("job-failed")
     return watch
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import fakeredis
 import pytest
-from blinker import signal
 from flask import Flask, session
 from support.apps import interface_of, route, sid_of
 from support.demo import end_others, sign_in, sign_out
@@ -18,7 +17,7 @@ from support.servers import RedisServer
 
 from app import create_app
 from redis_store import RedisStore, signals
-from roles import metrics
+from roles import EVENTS, metrics, tell
 
 
 @pytest.fixture
@@ -90,10 +89,10 @@ def test_what_other_roles_tell_is_counted(least: Any) -> None:
     assert tokens.refresh(app, tokens.refresh(app, first))
     assert tokens.refresh(app, first) is None
     with app.app_context():
-        for event in (*metrics.ROLE_EVENTS, "ada", ""):
-            signals.tell(signal("role-event"), event)
+        for event in (*EVENTS, "ada", ""):
+            tell(event)
     told = {name: value for name, value in counted(app).items() if name.startswith("role_")}
-    assert {*told} == {f'role_events_total{{event="{event}"}}' for event in metrics.ROLE_EVENTS}
+    assert {*told} == {f'role_events_total{{event="{event}"}}' for event in EVENTS}
     assert told['role_events_total{event="token-replayed"}'] == 2
     assert told['role_events_total{event="sign-in-throttled"}'] > 1
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from blinker import signal
 from flask import Flask
+from support.apps import interface_of
+from support.project import ROOT
+from support.roles import jobs
 from support.roles.throttle import attack, sign_in
 from support.roles.tokens import CONFIG, log_in, refresh
 
 from app import create_app
+from roles import EVENTS, cache, happened
 
 Told = list[str]
 
@@ -31,7 +35,7 @@ def told(app: Flask) -> Iterator[Told]:
         assert said == {"number": 1}
         told.append(reason)
 
-    with signal("role-event").connected_to(listen, app):
+    with happened.connected_to(listen, app):
         yield told
 
 
@@ -54,3 +58,47 @@ def test_a_replayed_token_is_told(app: Flask, told: Told) -> None:
     assert told == []
     assert refresh(app, first) is None
     assert told == ["token-replayed"]
+
+
+def test_an_answer_that_is_made_for_the_cache_is_told(app: Flask, told: Told) -> None:
+    """Once, however often it is given; and again when it was forgotten."""
+    for _ in range(2):
+        assert app.test_client().get("/posts/trending").status_code == 200
+    assert told == ["cache-built"]
+    with app.app_context():
+        cache.forget("posts:trending")
+    app.test_client().get("/posts/trending")
+    assert told == ["cache-built"] * 2
+
+
+def test_a_job_is_told_when_it_is_done_or_no_try_is_left(jobs_app: Flask) -> None:
+    """Not when it will be tried again; a listener hears it in the process of the worker."""
+
+    def fail(**arguments: Any) -> None:
+        raise ValueError
+
+    told: Told = []
+
+    def listen(sender: Any, *, reason: str, **_: Any) -> None:
+        told.append(reason)
+
+    client = interface_of(jobs_app).store.client
+    jobs.learn(jobs_app, "fail", fail)
+    with happened.connected_to(listen, jobs_app):
+        jobs.enqueue(jobs_app, "note", "0" * 32)
+        jobs.work(jobs_app)
+        assert told == ["job-done"]
+        jobs.enqueue(jobs_app, "fail")
+        jobs.work(jobs_app)
+        while jobs.status(client) == "scheduled":
+            assert told == ["job-done"]
+            jobs.make_due(client)
+            jobs.work(jobs_app)
+    assert told == ["job-done", "job-failed"]
+    assert jobs.status(client) == "failed"
+
+
+def test_each_event_is_told_by_some_role() -> None:
+    """The list has no other."""
+    code = "".join(path.read_text() for path in (ROOT / "roles").glob("[a-z]*.py"))
+    assert sorted(re.findall(r"\btell\(\"([\w-]+)\"\)", code)) == sorted(EVENTS)
