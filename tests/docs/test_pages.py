@@ -41,6 +41,15 @@ BLOCKS = {
         ".venv/bin/python benchmarks/cache.py": "test_the_program_that_measures_finds_the_counts_right",
     },
     "docs/faults.md": {".venv/bin/python -m pytest": "test_what_measures_anew_knows_its_options"},
+    "docs/growing.md": {
+        "deploy/make-secrets": "test_the_commands_make_secrets_a_certificate_and_an_account",
+        "docker compose": "test_the_compose_file_names_files_that_are_there",
+        "mkdir -p": "test_the_commands_name_files_that_are_there",
+        "def revoke_for_good": "test_a_sign_out_can_wait_for_a_replica",
+        "masteruser": "test_a_sign_out_can_wait_for_a_replica",
+        "sentinel monitor": "test_sentinels_with_the_lines_of_the_page_promote_the_replica",
+        ".venv/bin/python benchmarks/durability.py": "test_what_is_counted_can_be_counted_again",
+    },
     "docs/jobs.md": {
         "export REDIS_URL": "test_a_worker_sends_what_a_view_enqueued",
         "def init_app": "test_the_example_of_the_page_is_a_job",
@@ -122,6 +131,11 @@ TABLES = {
         "what": "test_the_page_has_the_figures_of_a_whole_run",
     },
     "docs/faults.md": {"fault": "test_the_page_has_the_figures_of_each_fault"},
+    "docs/growing.md": {
+        "what happens": "test_the_table_of_what_is_lost_has_each_case",
+        "sessions": "test_what_measures_capacity_runs",
+        "a request that": "test_what_requests_send_is_what_the_benchmark_found",
+    },
     "docs/glossary.md": {"word": "test_the_glossary_is_in_order_and_its_words_are_used"},
     "docs/koa-session2.md": {"koa-session2 with a typical store": "test_the_koa_table_names_verbs_that_exist"},
     "docs/migrating.md": {

@@ -72,6 +72,14 @@ def test_a_body_that_is_too_large_does_not_reach_the_app(site: Site) -> None:
     assert site.post("/logout", data={"x": "x" * 20_000}).status_code == 413
 
 
+def test_events_come_through_at_once(site: Site) -> None:
+    """The proxy collects nothing of a stream."""
+    browser = site.sign_in()
+    with browser.get(f"{site.url}/events", stream=True, timeout=20) as stream:
+        assert site.post("/notifications", browser, data={"message": "hello"}).status_code == 303
+        assert any(b"hello" in line for line in stream.iter_lines(chunk_size=1))
+
+
 def test_figures_are_not_for_visitors(site: Site) -> None:
     """Whether there are some or not."""
     assert site.get("/metrics").status_code == 404

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from support.project import ROOT
+from support.servers import PATIENCE
 from support.topology import HOST, TcpServer
 
 DEPLOY = ROOT / "deploy"
@@ -29,6 +30,12 @@ def in_bytes(value: str) -> str:
     return re.sub(r"\b(\d+)(mb|gb)\b", lambda m: str(int(m[1]) << {"mb": 20, "gb": 30}[m[2]]), value.strip('"'))
 
 
+class Patient(TcpServer):
+    """Nothing here is about how long Redis takes, and the machine may be busy."""
+
+    patience = PATIENCE
+
+
 class Deployment:
     """deploy/ in a folder of its own, with secrets that its program made."""
 
@@ -40,25 +47,27 @@ class Deployment:
             shutil.copy(path, copy)
         subprocess.run([folder / "deploy/make-secrets"], check=True, capture_output=True)
         self.app, self.operator = self.read("app.env"), self.read("operator.env")
-        self.servers: list[TcpServer] = []
+        self.users = folder / "deploy/secrets/users.acl"
+        self.servers: list[Patient] = []
 
     def read(self, name: str) -> dict[str, str]:
         """The settings of a file of secrets, as a shell reads them."""
         lines = (self.folder / "deploy/secrets" / name).read_text().splitlines()
         return dict(shlex.split(line)[0].split("=", 1) for line in lines)
 
-    def start(self, name: str, *options: str, port: int | None = None) -> TcpServer:
+    def start(self, name: str, *options: str, port: int | None = None) -> Patient:
         """A server with one of the files, in a folder of its own, for its administrator."""
         own = self.folder / str(len(self.servers))
         own.mkdir()
-        acl = ["--aclfile", str(self.folder / "deploy/secrets/users.acl")]
+        shutil.copy(DEPLOY / name, own)  # a sentinel makes the server write its file anew
+        acl = ["--aclfile", str(self.users)]
         url = f"redis://admin:{self.operator['ADMIN_PASSWORD']}@{HOST}:PORT"
-        self.servers.append(TcpServer(own, str(DEPLOY / name), *acl, *options, port=port, url=url))
+        self.servers.append(Patient(own, str(own / name), *acl, *options, port=port, url=url))
         return self.servers[-1]
 
     def app_url(self, server: TcpServer) -> str:
-        """What the app connects with: its own user."""
-        return self.app["REDIS_URL"].replace("redis:6379", f"{HOST}:{server.port}")
+        """What the app connects with: its own user; it waits longer than usual."""
+        return self.app["REDIS_URL"].replace("redis:6379", f"{HOST}:{server.port}") + f"?socket_timeout={PATIENCE}"
 
     def stop(self) -> None:
         for server in self.servers:
