@@ -67,7 +67,7 @@ SECRET = re.compile(r"[A-Za-z0-9_-]{32,}")  #: a sid, a signature, a token; no n
 CHANGES = [
     (r"[\w-]*…|[0-9a-f]{16}", "*"),
     (r"\.p\.[\w-]+\.\*", "*"),
-    (r"[\d.]+ ms|in \d+ s|\d{9,}[\d.-]*|[\d:]+ GMT|[\d-]+T[\d:.]+Z", "*"),
+    (r"[\d.]+ ms|in \d+ s|\d{9,}[\d.-]*|\d\d:\d\d[\d:]*( GMT)?|[\d-]+T[\d:.]+Z", "*"),
     (r"127.0.0.1:\d+|oauth_[\w-]{8}", "*"),
 ]
 
