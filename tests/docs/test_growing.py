@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deployed import Deployment
+from support.deployed import DEPLOY, Deployment
 from support.project import PAGES, ROOT, blocks, rows, section, tables
 from support.topology import HOST, TcpServer, free_ports, wait_until
 from werkzeug.security import check_password_hash
@@ -209,3 +209,11 @@ def test_what_measures_capacity_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     shown = {table[0][0]: table for table in tables(section(PAGE, "How much one Redis holds"))}["sessions"]
     assert shown[0] == made[0]
     assert [row[0] for row in shown[1:]] == ["1,000,000", "10,000,000"]
+
+
+def test_what_shows_a_fault_is_an_alert() -> None:
+    """Each that the page names is one of the rules."""
+    named = re.findall(r"`([A-Z]\w+)`", " ".join(row[1] for row in rows(section(PAGE, "When something breaks"))))
+    rules = re.findall(r"alert: (\w+)", (DEPLOY / "alerts.yml").read_text())
+    assert named
+    assert {*named} <= {*rules}

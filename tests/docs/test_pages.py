@@ -135,6 +135,7 @@ TABLES = {
         "what happens": "test_the_table_of_what_is_lost_has_each_case",
         "sessions": "test_what_measures_capacity_runs",
         "a request that": "test_what_requests_send_is_what_the_benchmark_found",
+        "what breaks": "test_what_shows_a_fault_is_an_alert",
     },
     "docs/glossary.md": {"word": "test_the_glossary_is_in_order_and_its_words_are_used"},
     "docs/koa-session2.md": {"koa-session2 with a typical store": "test_the_koa_table_names_verbs_that_exist"},
