@@ -139,7 +139,8 @@ def finish(app: Flask, response: Response) -> None:
 
     Flask calls this when the session was saved.
     """
-    if request.method == "POST" and (response.location or "").partition("#")[0] == url_for("home"):
+    home_url = f"{request.script_root}/"  # not url_for, which fails for a request with an impossible Host
+    if request.method == "POST" and (response.location or "").partition("#")[0] == home_url:
         attributes = get_interface().get_cookie_attributes(app)
         name = app.extensions["live_memory"].put(look_back(response))
         response.set_cookie(get_cookie_name(), name, max_age=REMEMBERED_FOR, **attributes)

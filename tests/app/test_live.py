@@ -237,6 +237,22 @@ def test_a_request_is_shown_once_and_to_its_visitor_only(web: FlaskClient, app: 
     assert len(asked(web.get("/").text)) == 1
 
 
+def test_a_request_with_an_impossible_host_is_an_error_as_ever(least: Any) -> None:
+    """400, with its page."""
+    web = create_app({**LIVE, "TRUSTED_HOSTS": ["localhost"]}, least).test_client()
+    for method in ("GET", "POST"):
+        answer = web.open("/", method=method, headers={"Host": "elsewhere.example"})
+        assert answer.status_code == 400
+        assert "<small>400</small>" in answer.text
+
+
+def test_it_works_below_a_path(web: FlaskClient) -> None:
+    """As a server may mount the app."""
+    below = {"SCRIPT_NAME": "/demo"}
+    web.post("/live/append", data={"value": "tea"}, headers=OURS, environ_overrides=below)
+    assert asked(web.get("/", environ_overrides=below).text) == [["SET"], ["GET"]]
+
+
 def test_few_requests_are_remembered(app: Flask) -> None:
     """Those of visitors who never look go first, and the cookie that names one is short-lived and httpOnly."""
     first = app.test_client()
