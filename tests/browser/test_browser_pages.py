@@ -67,6 +67,8 @@ def visit(plain: str, embedded: str, open_chromium: Callable[..., Page]) -> Call
         for button in ("Sign in as ada", "Append", "Put", "Switch Redis off", "Switch Redis on"):
             press(page, button)
             yield page
+        page.goto(f"{embedded}/mail")
+        yield page
 
     return visit
 
