@@ -155,6 +155,7 @@ class Hub:
         """Read the streams whose bells rang, and wake who waits for them."""
         while due := [*self.due]:
             starts = [format_id(known[-1].id) if (known := self.messages.get(key)) else "-" for key in due]
+            read = set()
             try:
                 for key, answer in self.ask([("XRANGE", *words, "+") for words in zip(due, starts, strict=True)]):
                     messages = extend(self.messages.get(key, ()), parse(answer))
@@ -163,9 +164,10 @@ class Hub:
                     else:
                         self.messages[key] = messages
                         self.due.discard(key)
+                        read.add(key)
             finally:
                 for client in self.get_clients():
-                    if client.key in due:
+                    if client.key in read:  # nobody else, or a client would never wait long enough for a heartbeat
                         client.wake.set()
 
     def ask(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
