@@ -148,7 +148,7 @@ def test_liveness_never_asks_redis(server: Any) -> None:
 
 
 def test_readiness_asks_redis(server: Any) -> None:
-    """One PING, and JSON that says so."""
+    """One GET, and JSON that says so."""
     client = server.connect()
     web = create_app(CONFIG, client).test_client()
     before = commands(client)

@@ -200,7 +200,7 @@ def test_a_broken_store_is_found_out(house: House, store: type[RedisStore], comp
 )
 def test_a_fault_that_takes_another_course_is_found_out(house: House, fault: Fault, complaint: str) -> None:
     """No recovery, sessions that are gone, a fault that did not happen."""
-    house.records = dict  # type: ignore[method-assign]  # whether Redis is there or not
+    house.records, house.jobs = dict, set  # type: ignore[method-assign]  # whether Redis is there or not
     _, complaints = play(house, fault)
     assert any(complaint in found for found in complaints)
 

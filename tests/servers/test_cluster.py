@@ -19,6 +19,7 @@ from support.tiers import rounds
 from support.topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
 from _redis_store import cli
+from app import create_app
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 
 
@@ -36,6 +37,12 @@ def test_a_session_moves_between_slots(cluster: Any) -> None:
     """Write, login, regenerate, logout: each leaves what it leaves elsewhere."""
     live(cluster)
     assert cluster.keys("SESSION:*") == []
+
+
+def test_the_demo_app_is_ready(cluster: Any) -> None:
+    """And says so."""
+    app = create_app({"TESTING": True, "SECRET_KEY": SECRET_KEY}, cluster)
+    assert app.test_client().get("/health/ready").json == {"redis": "ok"}
 
 
 @pytest.mark.parametrize("signed_in", [False, True])
