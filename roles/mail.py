@@ -163,12 +163,15 @@ def is_server(server: object) -> bool:
 
 
 def find_fault(mail: Mapping[str, object]) -> str | None:
-    """Return what is wrong with a mail. A line break in a header would begin another one (header injection)."""
+    """Return what is wrong with a mail. A line break in a header would begin another one (header injection).
+
+    So would one that is encoded (RFC 2047): Python's email package decodes what begins with ``=?``.
+    """
     to, subject, text = (mail.get(name) for name in FIELDS)
-    if not isinstance(to, str) or len(to) > 254 or not ADDRESS.fullmatch(to):
+    if not isinstance(to, str) or len(to) > 254 or "=?" in to or not ADDRESS.fullmatch(to):
         return "expected one e-mail address"
-    if not isinstance(subject, str) or len(subject) > MAX_SUBJECT or not subject.isprintable():
-        return f"expected a subject of one line, of at most {MAX_SUBJECT} characters"
+    if not isinstance(subject, str) or len(subject) > MAX_SUBJECT or not subject.isprintable() or "=?" in subject:
+        return f"expected a subject of one line, of at most {MAX_SUBJECT} characters, without =?"
     if not isinstance(text, str) or len(text) > MAX_TEXT or SURROGATE.search(text):
         return f"expected a text of at most {MAX_TEXT} characters"
     return None

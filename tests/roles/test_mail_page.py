@@ -85,6 +85,8 @@ def test_a_form_that_is_sent_twice_is_one_mail(mail_app: Flask, client: Any, pos
         {"subject": "Hello\rworld"},
         {"subject": "Hello\x0bworld\x85\u2028"},
         {"subject": "Hello\x00"},
+        {"subject": "=?utf-8?q?Hello=0d=0aBcc:_eve@example.com?="},
+        {"to": "=?utf-8?q?grace=0d=0a?=@example.com"},
         {"subject": "x" * 201},
         {"text": "x" * 5001},
         {"id": ""},
