@@ -18,7 +18,7 @@ so whoever dies with it is replaced. For more URLs than `MAX_ANSWERS`, whose que
 
 An answer is *personal* if `flask.session` was asked for, by the view or before. It is given to the owner of the session
 only, while their session is what it was; one for a visitor without a session, to such visitors only. Not kept: what
-changed the session, or was made with one without an owner, with other cookies, or with an ``Authorization``.
+changed the session, or was made with one without an owner, with other cookies, an ``Authorization`` or a body.
 
 Settings: none.
 """
@@ -203,8 +203,8 @@ def make_hash(*parts: object) -> str:
 
 def read_visitor(*, ask: bool = False) -> tuple[str, str] | None:
     """Return whom an answer is for: EVERYBODY, while nobody asked for the session. None: nobody keeps it."""
-    alone = "Authorization" in request.headers or request.remote_user
-    if alone or request.method not in ("GET", "HEAD") or "cookies" in vars(request):  # of others than the session
+    alone = request.remote_user or {"Authorization", "Transfer-Encoding"} & {*dict(request.headers)}
+    if alone or request.content_length or request.method not in ("GET", "HEAD") or "cookies" in vars(request):
         return None
     if not ask and not is_session_accessed():
         return EVERYBODY

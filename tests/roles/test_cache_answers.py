@@ -176,6 +176,21 @@ def test_who_proves_who_they_are_by_other_means_gets_an_answer_of_their_own(app:
     assert desk.ask() == {"run": 1}
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_to_a_body_is_not_kept(app: Flask, chunked: bool) -> None:
+    """A view may read it, and nobody else sent it: the URL is the same (cache poisoning)."""
+    more: dict[str, Any] = (
+        {"headers": {"Transfer-Encoding": "chunked"}, "environ_overrides": {"wsgi.input_terminated": True}}
+        if chunked
+        else {}
+    )
+    desk = Desk(app, lambda: {"body": request.get_data(as_text=True)})
+    assert desk.get(data="evil", **more).json == {"run": 1, "body": "evil"}
+    assert desk.ask() == {"run": 2, "body": ""}
+    assert desk.get(data="evil", **more).json == {"run": 3, "body": "evil"}
+    assert desk.ask() == {"run": 2, "body": ""}
+
+
 # Bounds -----------------------------------------------------------------------------------------------------------
 
 
