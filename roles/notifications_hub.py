@@ -20,7 +20,7 @@ from weakref import WeakMethod
 from flask import Flask
 
 from redis_store import RedisSessionInterface, StoreUnavailable
-from roles.notifications_stream import Id, Message, catch_up, extend, format_id, parse
+from roles.notifications_stream import Id, Message, catch_up, extend, format_id, get_end, parse
 
 RETRY = 2000  # milliseconds after which a browser connects again
 BATCH = 200  # bells at once, before the streams are read
@@ -34,6 +34,7 @@ class Client:
     def __init__(self, key: bytes, session: str, sock: Any) -> None:
         self.key, self.session, self.sock = key, session, sock
         self.wake, self.ended = threading.Event(), False
+        self.is_ahead = self.is_sure = False  # it has got more than was read here; that was read since
 
     def has_hung_up(self) -> bool:
         """Return whether the other end is closed. Where the system does not tell, a heartbeat will fail."""
@@ -83,7 +84,9 @@ class Hub:
             while not client.ended:
                 client.wake.clear()
                 events, messages = b"", self.messages.get(client.key)
-                if messages is not None:
+                if messages is not None and last and last > get_end(messages) and not client.is_sure:
+                    client.is_ahead = True  # another process, or its page, was faster than our bell
+                elif messages is not None:
                     events, last = catch_up(messages, last)
                 if events:
                     yield events
@@ -152,7 +155,9 @@ class Hub:
                     client.end()
 
     def read(self) -> None:
-        """Read the streams whose bells rang, and wake who waits for them."""
+        """Read the streams whose bells rang, or whose clients know more, and wake who waits for them."""
+        ahead = [client for client in self.get_clients() if client.is_ahead and not client.is_sure]
+        self.due |= {client.key for client in ahead}
         while due := [*self.due]:
             starts = [format_id(known[-1].id) if (known := self.messages.get(key)) else "-" for key in due]
             read = set()
@@ -169,6 +174,9 @@ class Hub:
                 for client in self.get_clients():
                     if client.key in read:  # nobody else, or a client would never wait long enough for a heartbeat
                         client.wake.set()
+        for client in ahead:
+            client.is_sure = True
+            client.wake.set()
 
     def ask(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
         """Yield the key of each command, and its answer. StoreUnavailable, after all others: some have none."""

@@ -52,12 +52,17 @@ def extend(known: tuple[Message, ...], read: tuple[Message, ...]) -> tuple[Messa
     return (known + read[1:])[-LENGTH:] if read and read[0].id == known[-1].id else None
 
 
+def get_end(messages: tuple[Message, ...]) -> Id:
+    """Return the id of the last message."""
+    return messages[-1].id if messages else NOTHING
+
+
 def catch_up(messages: tuple[Message, ...], last: Id | None) -> tuple[bytes, Id]:
     """Return the events for a client that has got `last`, and what it has got then. None: it begins with what comes.
 
     What is before the first of them has to be `last`. Otherwise something may be missing.
     """
-    end = messages[-1].id if messages else NOTHING
+    end = get_end(messages)
     if last is None:
         return format_event(end), end
     later = [message for message in messages if message.id > last]

@@ -105,6 +105,18 @@ def test_an_id_that_nobody_gave_away_is_nothing_special(house: House, last: str,
     assert page.take(1) == texts("later")
 
 
+def test_who_knows_more_than_this_process_gets_nothing_twice(house: House, client: Any) -> None:
+    """A bell is late; the page got its message from another process, or when it was loaded."""
+    web = house.sign_in()
+    (first,) = house.say("first")
+    assert house.open(web).take(1) == texts("first")
+    silent = {"after": first, "message": texts("second")[0]}
+    page = house.listen(web, last=client.xadd("NOTIFICATIONS:SESSION:ada", silent).decode())
+    wait_until(lambda: len(house.hub.get_clients()) == 2)
+    house.say("third")
+    assert page.take(1) == texts("third")
+
+
 def test_nothing_is_lost_and_nothing_comes_twice(house: House) -> None:
     """Of a page that breaks off again and again, each time in another way."""
     web, got, number = house.sign_in(), list[str](), rounds(30, 300)
