@@ -29,6 +29,7 @@ Settings::
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -200,7 +201,7 @@ def find_facts(queue: rq.Queue, state: str, limit: int) -> Iterator[dict[str, An
     ids = queue.get_job_ids(0, limit) if registry is None else registry.get_job_ids(0, limit - 1, cleanup=False)
     for job_id in ids:
         facts = {"id": job_id, "state": state, "time": None, "tries_left": None, "name": "(malformed)", "error": ""}
-        with suppress(NoSuchJobError, ValueError):
+        with suppress(NoSuchJobError, AssertionError, KeyError, ValueError, zlib.error):
             job = rq.job.Job.fetch(job_id, queue.connection, queue.serializer)
             time = {"queued": job.enqueued_at, "started": job.started_at}.get(state, job.ended_at)
             if state == "scheduled":

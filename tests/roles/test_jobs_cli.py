@@ -86,6 +86,18 @@ def test_to_list_changes_nothing(jobs_app: Flask, redis: Any) -> None:
     assert {key: redis.dump(key) for key in redis.keys("rq:*")} == before
 
 
+@pytest.mark.parametrize("result", [{"type": "2", "created_at": "1", "exc_string": "AAAA"}, {"type": "2"}], ids=str)
+def test_a_result_that_cannot_be_read_stops_no_list(jobs_app: Flask, redis: Any, result: dict[str, str]) -> None:
+    """Nor does a field of a job; others wrote them."""
+    for job_id in ("a" * 32, "b" * 32):
+        enqueue(jobs_app, job_id=job_id)
+        redis.zadd("rq:failed:jobs", {job_id: 9e9})
+    redis.xadd("rq:results:" + "a" * 32, result)
+    redis.hset("rq:job:" + "b" * 32, "timeout", "soon")
+    output = jobs_app.test_cli_runner().invoke(args=["jobs", "list", "failed"], catch_exceptions=False).output
+    assert output.count("failed") == 2
+
+
 def test_a_list_has_an_end(jobs_app: Flask) -> None:
     """However many jobs wait."""
     for number in range(5):
