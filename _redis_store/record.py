@@ -62,13 +62,14 @@ def _dump_plain(session: Mapping[str, Any]) -> bytes:
 
 
 def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
-    """Return whether `record` is, byte for byte, the JSON of the session: then nothing in it has changed.
+    """Return whether nothing in the session has changed: `record` is its JSON, byte for byte, and decodes to it.
 
     It is quick, and may be False for a record with tags, or in koa's spelling, that says the same.
     """
     outer = sys.exception()
     try:
-        return _encode(session) == record
+        # msgspec writes a tuple as a list, NaN as null, and 1 as a key as "1".
+        return _encode(session) == record and bool(_decode(record) == session)
     except _REFUSALS as error:
         raise_interruption(error, outer)
         return False
