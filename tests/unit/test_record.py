@@ -39,6 +39,13 @@ class Text(str):
     __slots__ = ()
 
 
+class Cart:
+    """An object; since Python 3.13 its `vars` is a dict that the garbage collector does not look into."""
+
+    def __init__(self) -> None:
+        self.size = (1, 2)
+
+
 class Shows(dict[str, Any]):
     """A dict that is empty to C code."""
 
@@ -116,6 +123,7 @@ FLASKS = {
     "Markup": Markup("<b>&amp;</b>"),
     "UUID": UUID("3b241101-e2bb-4255-8caf-4136c566a962"),
     "datetime": datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC),
+    "tuple in the dict of an object": vars(Cart()),
 }
 
 
