@@ -208,12 +208,18 @@ def home() -> str:
             "permanent": mine.permanent,
             "key": (interface.store.key(""), *parts),
             "ttl": ttl,
-            "json": json.dumps(json.loads(mine.record), indent=2, ensure_ascii=False),
+            "json": show_json(mine.record),
             "size": len(mine.record),
             "present": [key for key in (*KEYS, CART) if key in mine],
             "show_span": show_span,
         }
     return render_template("live.html", **shown)
+
+
+def show_json(record: bytes) -> str:
+    """Return the JSON of a record for people; half a surrogate pair, which no page can hold, as JSON escapes it."""
+    text = json.dumps(json.loads(record), indent=2, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def show_attributes(interface: RedisSessionInterface) -> str:

@@ -92,6 +92,16 @@ def test_the_record_is_shown_as_it_is(web: FlaskClient, client: Any) -> None:
     assert f"{client.strlen(key_of(web))} bytes" in page
 
 
+@pytest.mark.parametrize("record", [rb'{"note":"\ud83d"}', rb'{"\udc00":1}'])
+def test_half_a_surrogate_pair_in_the_record_is_shown_escaped(web: FlaskClient, client: Any, record: bytes) -> None:
+    """koa may write one, and no page can hold it."""
+    press(web, "put", key="city", value="London")
+    client.set(key_of(web), record, ex=100)
+    answer = web.get("/")
+    assert answer.status_code == 200
+    assert re.findall(rb"\\u....", record)[0].decode() in text(answer.text)
+
+
 @pytest.mark.parametrize(("limit", "expected"), [(None, 604700), (1000, 900)])
 def test_both_lifetimes_are_in_step(limit: int | None, expected: int, least: Any, clock: Clock) -> None:
     """What is left of the cookie, by its time of signing, is the TTL of the record; with an absolute limit too."""
