@@ -101,16 +101,21 @@ def events() -> Response:
     if (user := auth.get_user(held)) is None:
         abort(401)
     key = get_store().key(user).encode()
-    clients = [client for client in hub.get_clients() if not client.has_hung_up()]
-    if len(clients) >= current_app.config["NOTIFICATIONS_MAX_CLIENTS"]:
-        raise ServiceUnavailable("Too many pages wait for notifications.", retry_after=RETRY_AFTER)
-    if [client.key for client in clients].count(key) >= MAX_CLIENTS_PER_OWNER:
-        raise TooManyRequests("Too many of your pages wait for notifications.", retry_after=RETRY_AFTER)
     sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
-    client = Client(key, hub.interface.store.key(held.sid), sock)
+    mine = Client(key, hub.interface.store.key(held.sid), sock)
+    with hub.lock:  # or requests that come at once would take the same last place
+        clients = [client for client in hub.get_clients() if not client.has_hung_up()]
+        if len(clients) >= current_app.config["NOTIFICATIONS_MAX_CLIENTS"]:
+            raise ServiceUnavailable("Too many pages wait for notifications.", retry_after=RETRY_AFTER)
+        if [client.key for client in clients].count(key) >= MAX_CLIENTS_PER_OWNER:
+            raise TooManyRequests("Too many of your pages wait for notifications.", retry_after=RETRY_AFTER)
+        if request.method != "HEAD":
+            hub.clients.add(mine)
     last = parse_id(request.headers.get("Last-Event-ID") or request.args.get("after", ""))
-    stream = () if request.method == "HEAD" else hub.serve(client, last)
-    return Response(stream, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    stream = () if request.method == "HEAD" else hub.serve(mine, last)
+    response = Response(stream, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    response.call_on_close(lambda: hub.leave(mine))  # also if nobody reads the stream
+    return response
 
 
 @blueprint.route("/notifications", methods=["GET", "POST"])

@@ -93,8 +93,7 @@ class Hub:
                 elif not client.ended and not client.wake.wait(self.heartbeat):
                     yield b":\n\n"
         finally:
-            with self.lock:
-                self.clients.discard(client)
+            self.leave(client)
 
     def join(self, client: Client) -> None:
         """Let the thread know a client; start it for the first one."""
@@ -103,6 +102,10 @@ class Hub:
             if self.thread is None:
                 self.thread = threading.Thread(target=self.run, name="notifications", daemon=True)
                 self.thread.start()
+
+    def leave(self, client: Client) -> None:
+        with self.lock:
+            self.clients.discard(client)
 
     def get_clients(self) -> list[Client]:
         with self.lock:

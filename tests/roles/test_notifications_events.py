@@ -190,6 +190,21 @@ def test_clients_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> N
     assert (answer.status, answer.answer.headers["Retry-After"]) == (503, "5")
 
 
+def test_clients_that_come_at_once_are_bounded_too(house: House) -> None:
+    """Each has its place when the next one is counted, whether its stream is read already or not."""
+    house.app.config["NOTIFICATIONS_MAX_CLIENTS"] = 2
+    web = house.sign_in()
+    cookie = {"HTTP_COOKIE": f"session={web.get_cookie('session').value}"}
+    views: list[Any] = []
+    for _ in range(3):
+        with house.app.test_request_context("/events", environ_overrides=cookie):
+            views.append(house.app.full_dispatch_request())
+    assert [view.status_code for view in views] == [200, 200, 503]
+    for view in views:
+        view.close()
+    assert house.hub.get_clients() == []
+
+
 def test_two_apps_on_one_redis_have_two_prefixes(house: House, client: Any) -> None:
     """Streams, bells and sessions."""
     other = make_app(client)
