@@ -57,7 +57,7 @@ def visit(plain: str, embedded: str, open_chromium: Callable[..., Page]) -> Call
         yield page
         sign_in(page, plain)
         yield page
-        for path in ("account", "sessions", "notifications"):
+        for path in ("account", "sessions", "notifications", "mail"):
             page.goto(f"{plain}/{path}")
             yield page
         for path in STUDY:
@@ -87,3 +87,22 @@ def test_no_page_is_wider_than_the_screen(size: tuple[int, int], visit: Callable
     """Nobody has to move it sideways."""
     for page in visit(size):
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], page.url
+
+
+def test_a_text_has_room_for_its_lines(plain: str, page: Page) -> None:
+    """A field for text is as high as its rows, and neither the button nor the heading after a form touches it."""
+    sign_in(page, plain)
+    page.goto(f"{plain}/mail")
+    text = page.get_by_label("Text")
+    text.fill("one\ntwo\nthree\nfour\nfive\nsix")
+    assert text.evaluate("field => field.scrollHeight <= field.clientHeight")
+    assert distance(page, "textarea", "textarea + *") >= 16
+    page.goto(f"{plain}/notifications")
+    assert distance(page, "form.card", "#received") >= 16
+
+
+def distance(page: Page, above: str, below: str) -> float:
+    """Return how many pixels there are between two elements, one above the other."""
+    boxes = "([one, other]) => document.querySelector(other).getBoundingClientRect().top - "
+    boxes += "document.querySelector(one).getBoundingClientRect().bottom"
+    return float(page.evaluate(boxes, [above, below]))
