@@ -133,6 +133,7 @@ def page() -> ResponseReturnValue:
     return render_template(
         "notifications.html",
         user=user,
+        embedded="embedded" in current_app.extensions,  # no other process reaches its Redis
         messages=[describe(message) for message in reversed(messages)],
         last=format_id(messages[-1].id if messages else NOTHING),
     )

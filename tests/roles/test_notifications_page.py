@@ -34,6 +34,14 @@ def test_the_page_shows_the_latest_first(least: Any) -> None:
     assert last[0].encode() == least.execute_command("XREVRANGE", "NOTIFICATIONS:SESSION:ada", "+", "-")[0][0]
 
 
+def test_the_page_names_the_command_only_where_it_works(least: Any) -> None:
+    """Another process cannot reach a Redis inside this one."""
+    for app, works in ((make_app(least), True), (create_app({"TESTING": True}), False)):
+        web = app.test_client()
+        sign_in(web)
+        assert ("flask notify ada Hello" in web.get("/notifications").text) is works
+
+
 def test_the_page_is_for_those_who_are_signed_in(least: Any) -> None:
     """To read and to write; each sees their own."""
     app = make_app(least)
