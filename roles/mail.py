@@ -80,7 +80,10 @@ def init_app(app: Flask) -> None:
 def page() -> ResponseReturnValue:
     """Show the form."""
     waits = "jobs" not in current_app.extensions
-    return render_template("mail.html", id=uuid4().hex, waits=waits, max_text=MAX_TEXT, max_delay=MAX_DELAY)
+    where = current_app.config["MAIL_SERVER"].partition(":")[0]
+    return render_template(
+        "mail.html", id=uuid4().hex, waits=waits, where=where, max_text=MAX_TEXT, max_delay=MAX_DELAY
+    )
 
 
 @blueprint.post("")

@@ -44,6 +44,18 @@ def test_only_who_is_signed_in_can_send(mail_app: Flask, postbox: Postbox, metho
     assert postbox.mails == []
 
 
+@pytest.mark.parametrize(
+    ("setting", "where"),
+    [("console:", "printed in the terminal"), ("file:/tmp/mails", "written to a file"), ("smtp://localhost", None)],
+)
+def test_the_page_says_where_a_mail_goes_that_nobody_gets(mail_app: Flask, setting: str, where: str | None) -> None:
+    """Without a mail server "sent" would be taken for more than it is."""
+    mail_app.config["MAIL_SERVER"] = setting
+    page = sign_in_to(mail_app).get("/mail").text
+    assert ("nobody gets it" in page) is (where is not None)
+    assert where is None or where in page
+
+
 def test_a_mail_arrives_as_it_was_written(mail_app: Flask, postbox: Postbox) -> None:
     """With the sender of the settings; it is noted for a week."""
     web = sign_in_to(mail_app)
