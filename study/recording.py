@@ -49,7 +49,8 @@ FOLDERS = ("_redis_store", "roles", "study", "tests")
 MAX_TEXT = 200  # characters of a word or an answer that are kept
 
 #: What may be a secret: a sid of any form, a hash, a token, a signature.
-SECRET = re.compile(r"[A-Za-z0-9_-]{20,}")
+#: Words joined by _ are none: success_callback_name.
+SECRET = re.compile(r"(?<![\w-])(?![a-z]+(_[a-z]+)+(?![\w-]))[A-Za-z0-9_-]{20,}", re.ASCII)
 IN_SCRIPT = re.compile(r"redis\.call\(['\"](\w+)")
 
 

@@ -114,6 +114,14 @@ def test_a_cookie_is_shown_in_parts() -> None:
     assert shorten_text(f"session={cookie}") == "session=6a000000-ababab….p.aPQpzQ.xxxxxx…"
 
 
+def test_the_name_of_a_field_is_shown_whole() -> None:
+    """Words joined by _ are no secret; with a digit or a capital they may be one."""
+    assert shorten_text("success_callback_name x") == "success_callback_name x"
+    for secret in ("success_callback_nam3", "Success_callback_name", "success_callback_name-", "abcdefghijklmnopqrstu"):
+        assert "success_callback" not in shorten_text(secret)
+        assert len(shorten_text(secret)) < 20
+
+
 def test_a_long_value_is_cut(store: RedisStore) -> None:
     """A record may be a megabyte."""
     with recording() as sent:
