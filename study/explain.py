@@ -58,7 +58,7 @@ JOBS = {
 #: Of the thirty lines, where that differs.
 SEED = {
     ("GET", True): "The session is read before the page runs, whether the page will use it or not.",
-    ("GET", False): "Nobody is known by this name. Anything may be asked: the cookie is not checked.",
+    ("GET", False): "There is no such record. The cookie is not checked, so Redis is asked for anything.",
     ("SET", True): "All of the session is written, over whatever is there. Nobody looks what that is.",
 }
 
@@ -100,7 +100,7 @@ def explain_failure(sent: Sent) -> str:
     if is_called_by(sent, "Write._undo"):
         return "What may have been written is taken back, for nobody will have its cookie. That fails as well."
     if sent.words[0] in ("GET", "TTL"):
-        return "It failed, at once. The page that wanted to read hears of it: a 503."
+        return "It failed. A read may be tried once more; then the page that wanted it is a 503."
     return "It failed. What was asked cannot be stored, so the answer will be a 503."
 
 

@@ -74,8 +74,9 @@ def what_a_page_costs(story: Story) -> None:
     title="A change deep inside a list",
     seed="Both stores compare the JSON of before and after, so both save the change. But JSON knows no tuple: what "
     "comes back is a list, and the comparison with a tuple finds nothing. Nobody was told.",
-    ours="The change is found by comparing, too. And what JSON lacks gets Flask's tags, so that a tuple comes back "
-    "as a tuple; what cannot be kept is an error that names the key, before anything is written.",
+    ours="The change is found by comparing the JSON of before and after, too, and all of the new one is written. "
+    "What JSON lacks gets Flask's tags, so that a tuple comes back as a tuple; what cannot be kept is an error that "
+    "names the key, before anything is written.",
     tests={
         "seed": "tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
         "ours": "tests/promises/test_01_drop_in.py::test_special_types_come_back_as_they_were",
@@ -100,7 +101,8 @@ def deep_inside_a_list(story: Story) -> None:
     seed="Each request reads all of the session, and later writes all of it. The second write is over the first, "
     "which nobody looked at: a lost update.",
     ours="A write is a compare-and-set: a script in Redis writes only over what this request had read. If that is "
-    "gone, the request reads again, merges its own changes into what it finds, and writes that.",
+    "gone, the request reads again, merges its own changes into what it finds, and writes that. Had both changed the "
+    "same key, the later one would win.",
     tests={
         "seed": "tests/study/test_seed_store.py::test_two_writers_of_different_keys_lose_one",
         "ours": "tests/promises/test_04_no_lost_update.py::test_writers_of_different_keys_both_win",
@@ -183,7 +185,7 @@ def planted_sid(story: Story) -> None:
     seed="A write gives the record another week, but the cookie is sent only when it is new: it keeps its old end. "
     "Comments in the original say that both times must be equal, and nothing sees to it.",
     ours="EX and Max-Age are one number, and are set together or not at all. A page that only reads keeps both "
-    "alive, too, once in a while; the time in the signed cookie says when that is due.",
+    "alive, too, when five minutes have passed since the last time; the time in the signed cookie tells that.",
     tests={
         "seed": "tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
         "ours": "tests/promises/test_02_lockstep.py::test_a_refresh_that_is_due_sets_both",
@@ -323,7 +325,7 @@ def stolen_dump(story: Story) -> None:
     seed="The store knows a session by its sid, and only the browser knows that. There is no list of a user's "
     "sessions, so there is nothing to end.",
     ours="Each sign-in enters a list of its owner before its record is written. So every session has a name in the "
-    "list, and can be ended from anywhere.",
+    "list, and can be ended from anywhere. A request of the laptop that is under way cannot write it back.",
     tests={
         "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
         "ours": "tests/promises/test_06_sign_out_everywhere.py::test_revoke_keeps_the_session_that_is_named",
