@@ -240,7 +240,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
 
 
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path) -> None:
-    """The script starts a server, shows how to look at it, and takes it away in the end."""
+    """The script starts a server, shows how to look at it and how to work for it, and takes it away in the end."""
     find_redis_server()  # which the script needs
     sources = ("app.py", "auth.py", "redis_store.py", "_redis_store")
     for name in (*sources, "roles", "study", "templates", "static", "run-on-redis"):
@@ -258,6 +258,9 @@ def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path)
     [cookie] = [cookie for cookie in jar if cookie.name == "session"]
     assert cookie.value is not None
     assert server.keys("SESSION:*") == [f"SESSION:{cookie.value.partition('.')[0]}".encode()]
+    [worker] = re.findall(r"^  (REDIS_URL=.* \.venv/bin/flask jobs work)$", printed, re.M)
+    done = subprocess.run(["sh", "-c", f"{worker} --burst"], cwd=tmp_path, timeout=30, check=False)
+    assert done.returncode == 0
     process.terminate()
     assert process.wait(timeout=10) == 128 + 15
     with pytest.raises(redis.ConnectionError):
