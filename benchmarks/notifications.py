@@ -288,7 +288,7 @@ async def cut_off(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
 def grown(found: dict[str, Any]) -> float:
     """Return the bytes by which the process grew for each connection that came and went."""
     grown = found["after"]["VmRSS"] - found["before"]["VmRSS"]
-    return 1024 * grown / (found["storm"]["clients"] * (found["storm"]["disconnects"] + 1))
+    return float(1024 * grown / (found["storm"]["clients"] * (found["storm"]["disconnects"] + 1)))
 
 
 def faults(found: dict[str, Any]) -> list[str]:

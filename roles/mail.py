@@ -11,10 +11,12 @@ The path of one mail::
 
 Keys, and how long each lives at most::
 
-    MAIL:SESSION:<id>    604800 s   {"to"}: this mail was sent
+    MAIL:SESSION:<id>          604800 s   {"to"}: this mail was sent
+    MAIL:SESSION:<id>:lease        15 s   {"to"}: it is being sent; who comes then, tries again later
 
 A form that is sent twice is one mail, and so is a job that runs twice. Only a worker that dies between the server's
-answer and the note leaves a mail that goes out once more: with the same Message-ID, which is made of the id.
+answer and the note, or a server that takes longer than a lease, leaves a mail that goes out once more: with the same
+Message-ID, which is made of the id.
 
 Settings::
 
@@ -41,6 +43,7 @@ from flask.typing import ResponseReturnValue
 import auth
 from redis_store import WEEK, RedisSessionInterface, RedisStore, StoreUnavailable
 
+LEASE = 15  # seconds in which a mail is sent; less than until a job is tried again whose worker was killed
 TIMEOUT = 10  # seconds for each answer of the mail server
 MAX_DELAY = 30 * 24 * 60 * 60  # seconds
 MAX_TEXT = 5000  # characters
@@ -104,6 +107,8 @@ def send() -> ResponseReturnValue:
     else:
         try:
             send_mail(mail_id, cast(str, owner), **mail)
+        except BeingSent:  # by the first click of two
+            pass
         except OSError as error:
             current_app.logger.warning("a mail was not sent: %.300r", error)
             abort(502, "The mail server cannot be reached, or refuses this mail.")
@@ -111,14 +116,26 @@ def send() -> ResponseReturnValue:
     return redirect(url_for("mail.page"), 303)
 
 
+class BeingSent(OSError):
+    """Somebody else is sending this mail at this moment."""
+
+
 def send_mail(id: str, owner: str, **mail: str) -> None:
-    """Send a mail, unless it was sent. ValueError: `find_fault` finds one. OSError: the server refuses, or is away."""
+    """Send a mail, unless it was sent.
+
+    ValueError: `find_fault` finds one. OSError: the server refuses, or is away. BeingSent: try again later.
+    """
     if fault := find_fault(mail):
         raise ValueError(fault)
     if get_store().get(id) is None:
-        notify(owner, id, 50, "Your mail is being sent.")
-        deliver(make_message(id, current_app.config["MAIL_FROM"], mail), current_app.config["MAIL_SERVER"])
-        get_store().add(id, {"to": mail["to"]}, max_age=WEEK)
+        if not get_store().add(lease := f"{id}:lease", {"to": mail["to"]}, max_age=LEASE):
+            raise BeingSent("another one is sending this mail")
+        try:
+            notify(owner, id, 50, "Your mail is being sent.")
+            deliver(make_message(id, current_app.config["MAIL_FROM"], mail), current_app.config["MAIL_SERVER"])
+            get_store().add(id, {"to": mail["to"]}, max_age=WEEK)
+        finally:
+            get_store().destroy(lease)
     notify(owner, id, 100, "Your mail was sent.")
 
 

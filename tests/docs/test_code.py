@@ -126,28 +126,3 @@ def test_a_prefix_of_ones_own_is_that_of_the_keys(server: RedisServer) -> None:
     keys: Any = server.connect().keys()
     assert sorted(key.partition(b":")[0] for key in keys) == [b"OWNER", b"SHOP"]
     assert all(b"SHOP:" in key for key in keys)
-
-
-def test_a_change_that_looks_the_same_as_json_needs_modified() -> None:
-    """A limit of the page: deep inside, a list that becomes an equal tuple stays a list."""
-    app = Flask("own")
-    app.secret_key = "k" * 32
-    app.session_interface = RedisSessionInterface(fakeredis.FakeRedis())
-
-    def change(**attributes: bool) -> str:
-        session["cart"]["items"] = (1, 2)
-        for name, value in attributes.items():
-            setattr(session, name, value)
-        return "changed"
-
-    app.add_url_rule("/", "home", lambda: {"kind": type(session["cart"]["items"]).__name__})
-    app.add_url_rule("/alone", "alone", change)
-    app.add_url_rule("/modified", "modified", lambda: change(modified=True))
-    client = app.test_client()
-    with client.session_transaction() as before:
-        before["cart"] = {"items": [1, 2]}
-    kinds = []
-    for path in ("/alone", "/modified"):
-        client.get(path)
-        kinds.append(client.get("/").get_json()["kind"])
-    assert kinds == ["list", "tuple"]
