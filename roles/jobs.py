@@ -10,8 +10,8 @@ The path of one job::
 
 Keys, and how long each lives at most::
 
-    rq:job:<id>                604800 s   a job, from its end on: a failed one; any other 3600 s
-    rq:results:<id>            604800 s   what became of it, and why: the same
+    rq:job:<id>                604800 s   a job: so long after it failed, else 3600 s after its end
+    rq:results:<id>            604800 s   what became of it, and why: as long
     rq:worker:<name>               77 s   a worker
     rq:execution:<id>:<n>          10 s   a job that runs
 

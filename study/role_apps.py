@@ -1,4 +1,4 @@
-"""The apps of the stories about roles: with the role itself, or as the documents show it."""
+"""The apps of the stories about roles: with the role itself, or as tutorials show it."""
 
 from __future__ import annotations
 

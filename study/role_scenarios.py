@@ -1,4 +1,4 @@
-"""The stories about what else Redis does here: one for each role. The other side is what the documents show.
+"""The stories about what else Redis does here: one for each role. The other side is what tutorials show.
 
 A role can be taken out of the app, and so its story may be missing.
 """
@@ -15,7 +15,7 @@ SCENARIOS = Book()
 
 def sides_of(role: str) -> dict[str, str]:
     """Return how both sides of a role's story are told."""
-    return {"seed": "as the documents show it", "ours": f"with roles/{role}.py"}
+    return {"seed": "as tutorials show it", "ours": f"with roles/{role}.py"}
 
 
 if find_spec("roles.tokens"):

@@ -1,4 +1,4 @@
-"""What the documents show about roles that this project grew from, as small apps: for reading, not for use."""
+"""What the tutorials that this project grew from show about roles, as small apps: for reading, not for use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from study.tab import Clock
 
 
 def make_seed_tokens(client: Any, clock: Clock) -> Flask:
-    """Return ``/api`` as the documents have it: one refresh token of each user, under their name, for a week."""
+    """Return ``/api`` as tutorials have it: one refresh token of each user, under their name, for a week."""
     app, key = make_plain(client, clock), secrets.token_hex(32)
 
     def make_token(user: str, kind: str, seconds: int) -> str:
@@ -43,7 +43,7 @@ def make_seed_tokens(client: Any, clock: Clock) -> Flask:
 
 
 def make_seed_oauth(client: Any, clock: Clock, provider: Any) -> Flask:
-    """Return ``/oauth`` as the documents have it: a random state, in Redis for minutes, and looked up at the end."""
+    """Return ``/oauth`` as tutorials have it: a random state, in Redis for minutes, and looked up at the end."""
     app = make_plain(client, clock)
 
     @app.get("/oauth/login")
@@ -64,7 +64,7 @@ def make_seed_oauth(client: Any, clock: Clock, provider: Any) -> Flask:
 
 
 def make_seed_notifications(client: Any, clock: Clock) -> Flask:
-    """Return ``/events`` as the documents have it: a channel, and whoever listens gets what is published."""
+    """Return ``/events`` as tutorials have it: a channel, and whoever listens gets what is published."""
     app = make_signed(client, clock)
 
     @app.get("/events")
@@ -91,7 +91,7 @@ def make_seed_notifications(client: Any, clock: Clock) -> Flask:
 
 
 def make_seed_cache(client: Any, clock: Clock, database: Database) -> Flask:
-    """Return a page as the documents have it: what is kept, or else the database, and that is kept for five minutes."""
+    """Return a page as tutorials have it: what is kept, or else the database, and that is kept for five minutes."""
     app = make_plain(client, clock)
 
     @app.get("/posts/trending")
@@ -106,7 +106,7 @@ def make_seed_cache(client: Any, clock: Clock, database: Database) -> Flask:
 
 
 class SeedProgram:
-    """A worker as the documents have it: it pops a job off a list, and does it."""
+    """A worker as tutorials have it: it pops a job off a list, and does it."""
 
     def __init__(self, client: Any, mails: list[str]) -> None:
         self.client, self.mails = client, mails
@@ -122,7 +122,7 @@ class SeedProgram:
 
 
 def make_seed_jobs(client: Any, clock: Clock, mails: list[str]) -> Flask:
-    """Return a page that leaves a mail to a worker as the documents have it: by a list."""
+    """Return a page that leaves a mail to a worker as tutorials have it: by a list."""
     app = make_plain(client, clock)
     app.extensions["program"] = SeedProgram(client, mails)
 

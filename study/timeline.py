@@ -66,7 +66,7 @@ class Timeline:
 
     def add_commands(self, tab: str, commands: Sequence[Sent], show: Callable[[], Sequence[Entry]]) -> None:
         """Note what a request of this tab sent to Redis, in one round trip. `show` returns what Redis holds."""
-        together = f" in one round trip, with {len(commands) - 1} more" if len(commands) > 1 else ""
+        together = f" in one round trip of {len(commands)} commands" if len(commands) > 1 else ""
         for sent in commands:
             facts = [("Answer", sent.answer), ("For", f"{tab}, {sent.seconds * 1000:.2f} ms{together}")]
             title = name_script(sent)
