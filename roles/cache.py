@@ -14,11 +14,11 @@ Keys, and how long each lives at most (for the view below; another one says so i
 
 The first is the *group* of all answers of a name. One counts only with the group's id in its tag, so one DEL forgets
 all. The others are found by the hash of their URL. A *lease* is the right to make an answer. It ends with its record,
-so whoever dies with it is replaced. For more URLs than `MAX_ANSWERS`, whose query somebody made up, the view just runs.
+so whoever dies with it is replaced. For more URLs than `MAX_ANSWERS` the view just runs.
 
 An answer is *personal* if `flask.session` was asked for, by the view or before. It is given to the owner of the session
 only, while their session is what it was; one for a visitor without a session, to such visitors only. Not kept: what
-changed the session, or was made with one without an owner, with other cookies, an ``Authorization`` or a body.
+changed the session, or was made with one without an owner, with other cookies, or with an ``Authorization``.
 
 Settings: none.
 """
@@ -36,7 +36,7 @@ from flask import Flask, Response, current_app, request, session
 from flask.typing import ResponseReturnValue
 
 import auth
-from redis_store import RedisSession, RedisSessionInterface, RedisStore, StoreUnavailable, is_session_accessed
+from redis_store import RedisSession, RedisStore, StoreUnavailable, is_session_accessed
 from roles import tell
 
 MAX_ANSWERS = 100  # of a name; of personal ones as many for each owner
@@ -102,7 +102,7 @@ class cached:
         try:
             while visitor and (lease := self._begin(visitor)) and time.monotonic() < give_up:
                 found = get_store().get(lease.key) or {}
-                step = decide(found, lease.tag, get_interface().clock())
+                step = decide(found, lease.tag, auth.get_interface().clock())
                 if step == "take":
                     return found, None
                 if step == "make" and self._claim(lease):
@@ -120,14 +120,13 @@ class cached:
         url = make_hash(request.method, request.root_url, request.path, request.query_string)
         name, key = str(group.get("id")), f"{self.name}:{make_hash(url, visitor[0])}"
         lease = Lease(name, url, key, make_hash(name, visitor[1]), secrets.token_hex(8))
-        return lease if admit(group, lease, 0, get_interface().clock()) else None
+        return lease if admit(group, lease, 0, auth.get_interface().clock()) else None
 
     def _claim(self, lease: Lease) -> bool:
         """Write the lease; return False if another request was first."""
-        new = {"tag": lease.tag, "lease": lease.id}
-        change = functools.partial(claim, new=new, now=get_interface().clock())
-        added = get_store().add(lease.key, new, max_age=self.lease)
-        return added or get_store().update(lease.key, change, max_age=self.lease) is not None
+        store, new, now = get_store(), {"tag": lease.tag, "lease": lease.id}, auth.get_interface().clock()
+        added = store.add(lease.key, new, max_age=self.lease)
+        return added or store.update(lease.key, lambda it: claim(it, new, now), max_age=self.lease) is not None
 
     def _make(self, make: Callable[[], Response], visitor: tuple[str, str] | None, lease: Lease) -> Response:
         made: Record = {}
@@ -142,14 +141,14 @@ class cached:
 
     def _put(self, made: Record, lease: Lease) -> None:
         """Put what was made in place of the lease. What is not kept says so for a while, and nobody waits for it."""
-        now, store, kept = get_interface().clock(), get_store(), any(made.values())
+        now, store, kept = auth.get_interface().clock(), get_store(), any(made.values())
         max_age = self.max_age if kept else self.lease
         new = made and {"tag": lease.tag, "renew": now + max_age * RENEW, **made}
         with_it = functools.partial(admit, lease=lease, until=now + max_age, now=now)
         try:
             if kept and not store.update(self.name, with_it, max_age=self.max_age + self.lease):
                 new = {}  # forgotten meanwhile, or others were first
-            put = store.update(lease.key, lambda it: new if it.get("lease") == lease.id else None, max_age=max_age)
+            put = store.update(lease.key, lambda it: settle(it, lease, new, now + max_age), max_age=max_age)
             if put is None and kept:
                 current_app.logger.warning("%r: an answer took longer than its lease of %d s", self.name, self.lease)
         except StoreUnavailable as error:  # the lease ends by itself
@@ -174,6 +173,12 @@ def claim(record: Record, new: Record, now: float) -> Record | None:
     return {**answer, **new} if decide(record, new["tag"], now) == "make" else None
 
 
+def settle(record: Record, lease: Lease, new: Record, later: float) -> Record | None:
+    """Return `new` in place of a lease; if there is none, the answer before it, until `later`. None: it has ended."""
+    before = {key: record.get(key) for key in ("tag", "body", "personal")} | {"renew": later}
+    return (new or (before if before["body"] else {})) if record.get("lease") == lease.id else None
+
+
 def admit(group: Record, lease: Lease, until: float, now: float) -> Record | None:
     """Return the group, which keeps an answer of this URL as well. None: it is full, or another one by now."""
     kept = group.get("kept")
@@ -186,14 +191,9 @@ def admit(group: Record, lease: Lease, until: float, now: float) -> Record | Non
 # Requests and answers -----------------------------------------------------------------------------------------------
 
 
-def get_interface() -> RedisSessionInterface:
-    """Return the app's interface to its sessions."""
-    return cast(RedisSessionInterface, current_app.session_interface)
-
-
 def get_store() -> RedisStore:
     """Return the store of answers. It and the visitor's session together wait no longer than a request may."""
-    return get_interface().namespace("CACHE")
+    return cast(RedisStore, auth.get_interface().namespace("CACHE"))
 
 
 def make_hash(*parts: object) -> str:
@@ -212,7 +212,7 @@ def read_visitor(*, ask: bool = False) -> tuple[str, str] | None:
     owners = [mine.get(key) or None for key in mine.settings.owner_keys]
     if mine.failure is not None or mine.modified or mine.regenerated or (mine and not any(owners)):
         return None
-    return make_hash(owners), make_hash(get_interface().serializer.dumps(dict(mine)))
+    return make_hash(owners), make_hash(auth.get_interface().serializer.dumps(dict(mine)))
 
 
 def read_body(response: Response) -> str | None:
@@ -239,7 +239,7 @@ def trending() -> ResponseReturnValue:
     time.sleep(0.2)
     return {
         "posts": ["Why a logout has to be final", "Sixty readers and one cold key"],
-        "made_at": int(get_interface().clock()),
+        "made_at": int(auth.get_interface().clock()),
     }
 
 
