@@ -64,6 +64,7 @@ def test_to_enqueue_takes_one_round_trip_and_one_transaction(jobs_app: Flask, se
     """What RQ would send in three, and with a question to Redis about its version."""
     observer = server.connect()
     jobs_app.extensions["jobs"].is_checked = True
+    enqueue(jobs_app)  # there is a connection then
     with observer.monitor() as monitor:
         enqueue(jobs_app)
         observer.ping()
