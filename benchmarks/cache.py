@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 
 import redis
 from cached_views import ASIDE, BUILDS, NAMES, OURS, Views
+from marks import replace
 
 HERE = Path(__file__).resolve().parent
 PAGE, PICTURE = HERE.parent / "docs" / "cache.md", HERE.parent / "docs" / "cache.svg"
-BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 sys.path.insert(0, str(HERE.parent / "conformance"))
 
 from servers import end_well, private_redis  # noqa: E402  # found by the line above
@@ -312,8 +312,7 @@ def main() -> int:
     print(table := report(found, server))
     picture = draw(pictured)
     if options.write_docs and not options.short:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}{table}{END}{rest.partition(END)[2]}")
+        replace(PAGE, "figures", table.splitlines())
         PICTURE.write_text(picture)
     print("\n".join(errors := wrong(found[OURS])) or "Each count of roles/cache.py is what it promises.")
     return 1 if errors else 0

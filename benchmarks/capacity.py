@@ -18,11 +18,11 @@ from typing import Any
 
 from durability import HOST, ROOT, Server, wait_for, working
 from flask import Flask, session
+from marks import replace
 
 from redis_store import RedisSessionInterface
 
 PAGE = ROOT / "docs/growing.md"
-START, END = "<!-- capacity -->\n", "<!-- /capacity -->\n"
 BATCH = 10_000
 
 # Copies of one session, each of a user and a sid of its own, with the TTLs of the first.
@@ -106,8 +106,7 @@ def main() -> None:
         shown = table([measure(number, folder / str(number)) for number in options.numbers])
     print(shown)
     if options.write_docs:
-        before, _, rest = PAGE.read_text().partition(START)
-        PAGE.write_text(before + START + shown + END + rest.partition(END)[2])
+        replace(PAGE, "capacity", shown.splitlines())
 
 
 if __name__ == "__main__":

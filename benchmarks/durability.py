@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from marks import replace
 
 from redis_store import RedisStore, StoreUnavailable, connect
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/growing.md"
-START, END = "<!-- durability -->\n", "<!-- /durability -->\n"
 HOST, WRITERS = "127.0.0.1", 4
 MAX_LAG = 10  # seconds, as docs/growing.md advises
 
@@ -256,8 +256,7 @@ def main() -> None:
     shown = table(run(1, 0.3) if options.short else run(20, 1))
     print(shown)
     if options.write_docs:
-        before, _, rest = PAGE.read_text().partition(START)
-        PAGE.write_text(before + START + shown + END + rest.partition(END)[2])
+        replace(PAGE, "durability", shown.splitlines())
 
 
 if __name__ == "__main__":

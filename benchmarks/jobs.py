@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "conformance")]
 
 from aiosmtpd.controller import UnthreadedController  # noqa: E402
 from flask import Flask  # noqa: E402
+from marks import replace  # noqa: E402
 from rq.job import Job  # noqa: E402
 from servers import end_well, give_up, private_redis, program  # noqa: E402  # found by the line above
 
@@ -44,7 +45,6 @@ from roles.jobs import INTERVALS  # noqa: E402
 from roles.jobs_worker import make_worker  # noqa: E402
 
 PAGE = ROOT / "docs" / "jobs.md"
-BEGIN, END = "<!-- jobs -->", "<!-- /jobs -->"
 SEND = 0.05  # seconds that the mail server takes for a mail
 PATIENCE = 300  # seconds without any progress
 PATIENT = {"socket_timeout": 10, "timeout": 10}  # seconds, for a busy machine
@@ -233,13 +233,6 @@ def table(found: dict[str, Any]) -> list[str]:
     return [*lines, "", f"{datetime.now(UTC):%Y-%m-%d}, {versions}, {os.cpu_count()} cores."]
 
 
-def write_docs(lines: list[str]) -> None:
-    """Put the figures in the place of those before."""
-    before, begin, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    PAGE.write_text("\n".join([before + begin, *lines, end + after]))
-
-
 def main() -> int:
     """Measure, show, write; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -260,7 +253,7 @@ def main() -> int:
     lines = table(found)
     print("\n".join(lines))
     if options.write_docs:
-        write_docs(lines)
+        replace(PAGE, "jobs", lines)
     good = not (found["lost"] or found["failed"] or found["more"]) and found["notes"] == found["jobs"]
     return 0 if good and found["twice"] <= found["kills"] else 1
 

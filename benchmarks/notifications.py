@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import ROOT, environment, free_port, wait_for
-from report import replace
+from marks import replace
 from servers import end_well, give_up, private_redis, running  # bench.py knows where it is
 
 sys.path.insert(0, str(ROOT))
@@ -353,7 +353,7 @@ def main() -> int:
             found |= asyncio.run(asyncio.wait_for(part(bench, options), LIMIT))
     print(json.dumps(found, indent=1), *report(found), sep="\n")
     if options.write_docs:
-        replace(PAGE, report(found))
+        replace(PAGE, "benchmarks", report(found))
     wrong = faults(found)
     print(*wrong, sep="\n")
     return 1 if wrong else 0

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from commands import COMMANDS, listed
+from marks import replace
 from names import CONNECTIONS, FLOOR, OURS, PEER, REDIS_PY, VISITORS
 from targets import lookup, medians, targets
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"  # a few ratios stand there, between two marks
 PAGE = ROOT / "docs" / "benchmarks.md"  # targets and pictures, the same way
-BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 PICTURES = {
     "latency": "Microseconds per request, by type of request and store",
     "throughput": "Requests per second under gunicorn",
@@ -168,12 +168,5 @@ def write_docs(found: dict[str, Any], results: Path) -> None:
     """Put targets and pictures in the place of those before."""
     where = os.path.relpath(results, PAGE.parent)
     pictures = [f"![{text}]({where}/{name}.png)\n" for name, text in PICTURES.items()]
-    replace(PAGE, [*target_table(found), f"{found['machine']}.", "", *pictures])
-    replace(README, summary(found)[:-1])
-
-
-def replace(page: Path, lines: list[str]) -> None:
-    """Put lines between the two marks of a page."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    page.write_text("\n".join([before + begin, *lines, end + after]))
+    replace(PAGE, "benchmarks", [*target_table(found), f"{found['machine']}.", "", *pictures])
+    replace(README, "benchmarks", summary(found)[:-1])
