@@ -10,6 +10,9 @@ Roles know nothing of each other. What one does it may `tell`, and who listens t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from blinker import signal
 
 from redis_store import signals
@@ -24,3 +27,10 @@ happened = signal("role-event")
 def tell(event: str) -> None:
     """Tell whoever listens, if anybody does. One that fails is a line in the log."""
     signals.tell(happened, event)
+
+
+def get_lag(info: Mapping[str, Any]) -> int | None:
+    """Return how many seconds ago a master last heard of its slowest replica. None: it has none, or is none."""
+    replicas = [info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0))]
+    lags = [replica["lag"] for replica in replicas if isinstance(replica, dict) and "lag" in replica]
+    return max(lags, default=None) if info.get("role") == "master" else None

@@ -39,7 +39,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from redis_store import RedisSessionInterface, StoreUnavailable, signals, skip_refresh
-from roles import EVENTS, happened
+from roles import EVENTS, get_lag, happened
 
 MIN_TOKEN = 32  # bytes
 TIMEOUT = 1  # seconds, at most, that a scrape waits for Redis
@@ -152,13 +152,6 @@ def describe(found: Mapping[str, Any]) -> Iterator[Metric]:
         instance = GaugeMetricFamily("redis_instance_info", "Which Redis this is.", labels=KIND)
         instance.add_metric([str(info.get(name, "")) for name in KIND], 1)
         yield instance
-
-
-def get_lag(info: Mapping[str, Any]) -> int | None:
-    """Return how many seconds ago a master last heard of its slowest replica. None: it has none, or is none."""
-    replicas = [info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0))]
-    lags = [replica["lag"] for replica in replicas if isinstance(replica, dict) and "lag" in replica]
-    return max(lags, default=None) if info.get("role") == "master" else None
 
 
 # Counting -------------------------------------------------------------------------------------------------------------

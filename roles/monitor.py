@@ -33,6 +33,7 @@ from flask import Blueprint, Flask, abort, current_app, render_template, request
 
 import auth
 from redis_store import RedisSessionInterface, StoreUnavailable, skip_refresh
+from roles import get_lag
 
 TIMEOUT = 1  # seconds, at most, that a look waits for Redis
 WINDOW = 300  # seconds that a chart shows
@@ -170,13 +171,6 @@ def judge(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "RedisSnapshotFails", "It could not write its last snapshot (RDB)."
     if info.get("aof_last_write_status", "ok") != "ok":
         yield "RedisAppendFails", "It could not write its append-only file (AOF)."
-
-
-def get_lag(info: Mapping[str, Any]) -> int | None:
-    """Return how many seconds ago a master last heard of its slowest replica. None: it has none, or is none."""
-    replicas = [info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0))]
-    lags = [replica["lag"] for replica in replicas if isinstance(replica, dict) and "lag" in replica]
-    return max(lags, default=None) if info.get("role") == "master" else None
 
 
 def without_arguments(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
