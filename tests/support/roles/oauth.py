@@ -26,7 +26,7 @@ import pytest
 import requests
 from flask import Flask, request
 from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import KeySet, OctKey, RSAKey
 from werkzeug.security import generate_password_hash
 
 from app import create_app
@@ -57,6 +57,19 @@ def make_key(kid: str, owner: str = "the provider") -> RSAKey:
 def signed_with(key: Any, algorithm: str, kid: str = "1", typ: str = "JWT") -> Sign:
     header = {"alg": algorithm, "kid": kid, "typ": typ}
     return lambda claims: jwt.encode(header, claims, key, algorithms=[algorithm])
+
+
+KEY, OTHER_KEY = make_key("1"), make_key("1", "somebody else")
+
+#: Signatures that are not the provider's own.
+FORGERIES: dict[str, Sign] = {
+    "none": signed_with(KEY, "none"),
+    "HS256 of the secret": signed_with(OctKey.import_key(CLIENT["OAUTH_CLIENT_SECRET"]), "HS256"),
+    "HS256 of the public key": signed_with(OctKey.import_key(base64.b64encode(KEY.as_pem(private=False))), "HS256"),
+    "another key": signed_with(OTHER_KEY, "RS256"),
+    "empty": lambda claims: "",
+    "junk": lambda claims: "a.b.c",
+}
 
 
 class Provider:
