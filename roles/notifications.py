@@ -2,8 +2,8 @@
 
 The path of one message::
 
-    notify("ada", "Hello")       -> XADD to ada's stream, PUBLISH on a channel of the same name: the bell
-    each process with her tabs  <-  the bell; XRANGE from the last message that it has read
+    notify("ada", "Hello")       -> XADD to ada's stream, PUBLISH on a channel of the same name: a wake-up
+    each process with her tabs  <-  the wake-up; XRANGE from the last message that it has read
     GET /events                 <-  id: 1764142082000-0, data: {"text": "Hello"}
     GET /events, once more       -> Last-Event-ID: 1764142082000-0
                                 <-  what came since; before it a "gap" event, if something may be missing
@@ -12,7 +12,7 @@ Keys, and how long each lives at most::
 
     NOTIFICATIONS:SESSION:<owner>    604800 s   a stream of the last `LENGTH` messages: "message", and "after"
 
-The stream is the truth. The bell only says "read", for pub/sub is at most once. ``after`` is the id of the message
+The stream is the truth. A wake-up only says "read", for pub/sub is at most once. ``after`` is the id of the message
 before, by which a reader sees that some are missing in between.
 
 notifications_stream.py says what of a stream a browser has to get, and is pure. notifications_hub.py is one process:

@@ -23,8 +23,8 @@ from redis_store import RedisSessionInterface, StoreUnavailable
 from roles.notifications_stream import Id, Message, catch_up, extend, format_id, get_end, parse
 
 RETRY = 2000  # milliseconds after which a browser connects again
-BATCH = 200  # bells at once, before the streams are read
-MORE = 0.001  # seconds to wait for another bell
+BATCH = 200  # wake-ups at once, before the streams are read
+MORE = 0.001  # seconds to wait for another one
 TCP_ESTABLISHED = 1  # in Linux
 
 
@@ -52,7 +52,7 @@ class Hub:
 
     heartbeat = 15.0  #: seconds in which a client gets a line, and has to take one
     look_after = 0.5  #: seconds between two looks at the clients' sessions
-    sync_after = 10.0  #: seconds between two times that all is read: a bell may be lost, a connection dead
+    sync_after = 10.0  #: seconds between two times that all is read: a wake-up may be lost, a connection dead
     tick = 0.1  #: seconds after which the thread sees new clients, or tries again
 
     def __init__(self, app: Flask) -> None:
@@ -66,10 +66,10 @@ class Hub:
         self.lock = threading.RLock()
         self.thread: threading.Thread | None = None
         self.clients: set[Client] = set()
-        # The rest is the thread's own. By key: what was read; what is to be read; for which bells it waits.
+        # The rest is the thread's own. By key: what was read; what is to be read; the channels it listens to.
         self.messages: dict[bytes, tuple[Message, ...]] = {}
         self.due: set[bytes] = set()
-        self.bells: set[bytes] = set()
+        self.channels: set[bytes] = set()
         self.pubsub: Any = None
         self.next_look = self.next_sync = 0.0
         self.heard = False  # anything since all was read
@@ -85,7 +85,7 @@ class Hub:
                 client.wake.clear()
                 events, messages = b"", self.messages.get(client.key)
                 if messages is not None and last and last > get_end(messages) and not client.is_sure:
-                    client.is_ahead = True  # another process, or its page, was faster than our bell
+                    client.is_ahead = True  # another process, or its page, was faster than our wake-up
                 elif messages is not None:
                     events, last = catch_up(messages, last)
                 if events:
@@ -129,7 +129,7 @@ class Hub:
         except Exception as error:  # of the client, of whatever kind: the thread must not end
             if step == self.listen:
                 with self.lock:
-                    self.hang_up()
+                    self.disconnect()
                 time.sleep(self.tick)
             return str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
         return ""
@@ -140,7 +140,7 @@ class Hub:
             if not self.clients:
                 with suppress(Exception):
                     self.pubsub.unsubscribe()  # in fakeredis, what is closed goes on listening
-                self.hang_up()
+                self.disconnect()
                 self.messages, self.thread = {}, None
             return self.thread is not None
 
@@ -158,7 +158,7 @@ class Hub:
                     client.end()
 
     def read(self) -> None:
-        """Read the streams whose bells rang, or whose clients know more, and wake who waits for them."""
+        """Read the streams of which a wake-up came, or whose clients know more, and wake who waits."""
         ahead = [client for client in self.get_clients() if client.is_ahead and not client.is_sure]
         self.due |= {client.key for client in ahead}
         while due := [*self.due]:
@@ -198,11 +198,11 @@ class Hub:
             raise failure
 
     def listen(self) -> None:
-        """Wait for bells. The answer to SUBSCRIBE is one, too: from then on none is missed."""
+        """Wait for wake-ups. The answer to SUBSCRIBE is one, too: from then on none is missed."""
         wanted, now = {client.key for client in self.get_clients()}, time.monotonic()
-        new, gone = wanted - self.bells, self.bells - wanted
+        new, gone = wanted - self.channels, self.channels - wanted
         if now >= self.next_sync:
-            if self.bells and not self.heard:
+            if self.channels and not self.heard:
                 raise TimeoutError
             new, self.heard, self.next_sync = wanted, False, now + self.sync_after
         self.pubsub = self.pubsub or self.interface.store.client.pubsub()
@@ -210,7 +210,7 @@ class Hub:
             self.pubsub.subscribe(*random.sample([*new], len(new)))
         if gone:
             self.pubsub.unsubscribe(*gone)
-        self.bells, wait = wanted, self.tick
+        self.channels, wait = wanted, self.tick
         for key in self.messages.keys() - wanted:
             del self.messages[key]
         for _ in range(BATCH):
@@ -221,9 +221,9 @@ class Hub:
             if key in wanted and message["type"] in ("message", "subscribe"):
                 self.due.add(key)
 
-    def hang_up(self) -> None:
-        """Close the connection for the bells: all that it has missed is to be read."""
+    def disconnect(self) -> None:
+        """Close the pub/sub connection: all that it has missed is to be read."""
         with suppress(Exception):  # of whatever state it is in
             self.pubsub.close()
-        self.pubsub, self.bells, self.next_sync = None, set(), 0.0
+        self.pubsub, self.channels, self.next_sync = None, set(), 0.0
         self.due = {client.key for client in self.clients}

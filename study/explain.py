@@ -108,7 +108,7 @@ def explain_script(sent: Sent) -> str:
     """Return what a script of ours did. Scripts are told apart by the commands in them."""
     script, done = sent.words[1], sent.answer not in NOTHING
     if "XADD" in script:
-        return "The message goes into a stream, which keeps it, and a bell rings for whoever listens at this moment."
+        return "The message goes into a stream, which keeps it, and whoever listens at this moment is told to read it."
     if "ZADD" in script and "NX" in sent.words:
         return "The new session enters the list of its owner, before its record is written."
     if "ZADD" in script:

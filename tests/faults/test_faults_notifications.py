@@ -22,7 +22,7 @@ from redis_store import StoreUnavailable, connect
 pytestmark = pytest.mark.thorough
 
 PAGES = 8
-RECOVERY = 12  # seconds: a bell connection that died without a word is replaced after ten
+RECOVERY = 12  # seconds: a pub/sub connection that died without a word is replaced after ten
 
 
 class Fault(NamedTuple):

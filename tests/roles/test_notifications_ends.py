@@ -126,7 +126,7 @@ def test_a_browser_that_takes_nothing_is_let_go(house: House) -> None:
 
 
 def test_nothing_is_left_when_the_last_one_went(house: House, client: Any) -> None:
-    """No thread, no connection for bells, no message in memory; and again, when others come."""
+    """No thread, no connection for pub/sub, no message in memory; and again, when others come."""
     threads = {thread.name for thread in threading.enumerate() if thread.name == "notifications"}
     assert threads == set()
     for _ in range(3):
@@ -142,14 +142,14 @@ def test_nothing_is_left_when_the_last_one_went(house: House, client: Any) -> No
         wait_until(lambda: house.hub.thread is None)
         wait_until(lambda: "notifications" not in {thread.name for thread in threading.enumerate()})
         assert client.pubsub_channels() == []
-        assert (house.hub.messages, house.hub.bells, house.hub.pubsub) == ({}, set(), None)
+        assert (house.hub.messages, house.hub.channels, house.hub.pubsub) == ({}, set(), None)
         gc.collect()
         assert [each() for each in clients if each()] == []
         client.delete("NOTIFICATIONS:SESSION:ada")
 
 
 def test_the_connections_are_given_back(house: House, server: Any) -> None:
-    """Redis has as many afterwards as before, and one for bells meanwhile."""
+    """Redis has as many afterwards as before, and one for pub/sub meanwhile."""
     house.app.session_interface.store.client.connection_pool.disconnect()  # type: ignore[attr-defined]
     admin = server.connect()
     before = len(admin.client_list())

@@ -106,7 +106,7 @@ def test_an_id_that_nobody_gave_away_is_nothing_special(house: House, last: str,
 
 
 def test_who_knows_more_than_this_process_gets_nothing_twice(house: House, client: Any) -> None:
-    """A bell is late; the page got its message from another process, or when it was loaded."""
+    """A wake-up is late; the page got its message from another process, or when it was loaded."""
     web = house.sign_in()
     (first,) = house.say("first")
     assert house.open(web).take(1) == texts("first")
@@ -206,7 +206,7 @@ def test_clients_that_come_at_once_are_bounded_too(house: House) -> None:
 
 
 def test_two_apps_on_one_redis_have_two_prefixes(house: House, client: Any) -> None:
-    """Streams, bells and sessions."""
+    """Streams, channels and sessions."""
     other = make_app(client)
     other.session_interface = RedisSessionInterface(type(house.hub.interface.store)(client, prefix="SHOP:"))
     page = house.open()

@@ -1,4 +1,4 @@
-"""Notifications while Redis is away, or silent, or loses bells."""
+"""Notifications while Redis is away, or silent, or loses wake-ups."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def wait_for(page: Listener, word: str) -> None:
         assert event.kind == "comment" or event.data == texts("lost")[0]
 
 
-def test_a_lost_bell_connection_costs_nothing(server: RedisServer) -> None:
+def test_a_lost_pubsub_connection_costs_nothing(server: RedisServer) -> None:
     """It is made anew, and what came meanwhile arrives."""
     admin = server.connect()
     with serving(server.connect()) as house:
@@ -80,7 +80,7 @@ def test_a_lost_bell_connection_costs_nothing(server: RedisServer) -> None:
             assert page.take(1) == texts(turn)
 
 
-def test_a_lost_bell_is_made_good(house: House, client: Any) -> None:
+def test_a_lost_wake_up_is_made_good(house: House, client: Any) -> None:
     """All streams are read again, now and then."""
     house.hub.sync_after = 0.1
     page = house.open()
@@ -90,7 +90,7 @@ def test_a_lost_bell_is_made_good(house: House, client: Any) -> None:
     assert page.next() == Event("message", id.decode(), *texts("silent"))
 
 
-def test_a_bell_connection_that_died_without_a_word_is_replaced(server: RedisServer) -> None:
+def test_a_pubsub_connection_that_died_without_a_word_is_replaced(server: RedisServer) -> None:
     """It is open, and nothing comes from it any more."""
     with Proxy(server.socket) as proxy:
         with serving(proxy.connect()) as house:
@@ -105,7 +105,7 @@ def test_a_bell_connection_that_died_without_a_word_is_replaced(server: RedisSer
 
 
 @pytest.mark.parametrize("forbidden", ["+subscribe", "&NOTIFICATIONS:SESSION:*"])
-def test_without_bells_streams_are_read_in_turn(server: RedisServer, forbidden: str) -> None:
+def test_without_pubsub_streams_are_read_in_turn(server: RedisServer, forbidden: str) -> None:
     """And the log says why it is slow. Where the channel is forbidden, nobody can send, either."""
     client = server.log_in(*(rule for rule in PERMISSIONS if rule != forbidden))
     with serving(client) as house:

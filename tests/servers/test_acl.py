@@ -109,9 +109,9 @@ def use_notifications(app: Flask, session_key: str) -> None:
             app.extensions["notify"]("ada", "Hello")
         assert [next(ada), next(ada)][1].endswith(b'"Hello"}\n\n')
         next(grace)
-        wait_until(lambda: len(hub.bells) == 2 or logged)
+        wait_until(lambda: len(hub.channels) == 2 or logged)
         grace.close()
-        wait_until(lambda: len(hub.bells) == 1 or logged)
+        wait_until(lambda: len(hub.channels) == 1 or logged)
     finally:
         for waiting in (ada, grace):
             waiting.close()
