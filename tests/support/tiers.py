@@ -18,7 +18,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 BACKENDS = ("fakeredis", "redis-server")  # of the fixture `client`
 
@@ -29,7 +29,8 @@ def choose(config: pytest.Config) -> None:
     """Take the tier from the command line, before the first test module is imported."""
     global _thorough
     _thorough = config.getoption("--thorough")
-    settings.register_profile("tier", max_examples=rounds(15, 100))
+    slow = HealthCheck.too_slow  # so may be the machine, which is no fault
+    settings.register_profile("tier", max_examples=rounds(15, 100), deadline=None, suppress_health_check=[slow])
     settings.load_profile("tier")
 
 
