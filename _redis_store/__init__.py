@@ -18,6 +18,7 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     store       the seven verbs
     change      what one request did: pure
     record      JSON bytes: pure
+    snapshot    what a session was when it was read: pure
     shape       of what types a session is, and how deep: pure
     place       where in a session a value is: pure
     tags        types that JSON lacks: pure

@@ -34,42 +34,41 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def dump_record(session: Mapping[str, Any]) -> bytes:
-    """Return the JSON bytes that are kept in Redis.
+def dump_record(session: Mapping[str, Any], new: Mapping[str, Any] | None = None) -> bytes:
+    """Return the JSON bytes that are kept in Redis. `new`: its items that do not come from a record; by default all.
 
     TypeError, naming key, type and the place inside, for what neither JSON nor a tag can keep: a set, NaN, a dict whose
     keys are not strings, a list inside itself, more than MAX_DEPTH of them inside each other. As with Flask, a datetime
     comes back in UTC without its microseconds, and an IntEnum, a defaultdict or a named tuple as an int, a dict or a
     tuple.
     """
-    if record := _dump_plain(session):
+    if record := _dump_plain(session, session if new is None else new):
         return record
     return b"{%s}" % b",".join(
-        [_dump_plain({key: value})[1:-1] or _dump_named(key, value) for key, value in session.items()]
+        [_dump_plain(item := {key: value}, item)[1:-1] or _dump_named(key, value) for key, value in session.items()]
     )
 
 
-def _dump_plain(session: Mapping[str, Any]) -> bytes:
+def _dump_plain(session: Mapping[str, Any], new: Mapping[str, Any]) -> bytes:
     """Return the record of a session that has JSON's own types alone, and nothing like a tag; of others, nothing."""
     outer = sys.exception()
     try:
         record = b"" if are_registered() or type(session) is not dict else _encode(session)
-        if record and not holds(record, TAG) and has_jsons_types(session, record):
+        if record and not holds(record, TAG) and has_jsons_types(new, record):
             return record
     except _REFUSALS as error:  # the slow way says what is wrong, if anything is
         raise_interruption(error, outer)
     return b""
 
 
-def is_record_of(session: Mapping[str, Any], record: bytes) -> bool:
-    """Return whether nothing in the session has changed: `record` is its JSON, byte for byte, and decodes to it.
+def is_ours(read: Session, record: bytes) -> bool:
+    """Return whether we would have written the record, from which this was read, in the same bytes.
 
-    It is quick, and may be False for a record with tags, or in koa's spelling, that says the same.
+    It is quick, and may be False for a record with tags.
     """
     outer = sys.exception()
     try:
-        # msgspec writes a tuple as a list, NaN as null, and 1 as a key as "1".
-        return _encode(session) == record and bool(_decode(record) == session)
+        return bool(_encode(read) == record)
     except _REFUSALS as error:
         raise_interruption(error, outer)
         return False
@@ -143,6 +142,11 @@ def is_plain(record: bytes) -> bool:
         or (b"\\" in record and holds(record, b"\\u"))  # half a surrogate pair in a text
         or holds(record, b"0.00000")  # numbers below 1e-5
     )
+
+
+def may_have_tags(record: bytes) -> bool:
+    """Return whether there may be other types than JSON's own in a record."""
+    return are_registered() or holds(record, TAG)
 
 
 def load_record(record: bytes | None) -> Session | None:

@@ -10,9 +10,10 @@ from _redis_store import signals
 from _redis_store.change import is_empty
 from _redis_store.cookie import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
-from _redis_store.record import dump_record, is_plain, is_record_of, load_record
+from _redis_store.record import dump_record, is_ours, is_plain, load_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import ACCESSED, SKIP_REFRESH, RedisSession
+from _redis_store.snapshot import new_items, take_snapshot
 from _redis_store.trail import end_moved
 from _redis_store.write import Write
 
@@ -66,8 +67,9 @@ def _save(session: RedisSession) -> str | None:
             return _end(session)
         if not session.record:
             return None
-    same = not session.modified and is_record_of(mine, session.record)
-    record = session.record if same else dump_record(mine)
+    now = take_snapshot(mine) if session.snapshot else ()
+    same = now and now == session.snapshot
+    record = session.record if same else dump_record(mine, new_items(mine, now, session.snapshot))
     if session.regenerated or not session.record or _is_change(session, record):
         return Write(session, mine).run(b"{}" if is_empty(mine) else record)
     # One that ends with the browser, too, when a key was set: Flask then sends its cookie.
@@ -83,7 +85,7 @@ def _is_change(session: RedisSession, record: bytes) -> bool:
     if session.modified and is_plain(session.record):  # a key was set: the usual case
         return True
     read = load_record(session.record) or {}
-    return is_record_of(read, session.record) or record != dump_record(read)
+    return is_ours(read, session.record) or record != dump_record(read)
 
 
 def _end(session: RedisSession) -> str | None:
@@ -92,7 +94,7 @@ def _end(session: RedisSession) -> str | None:
     if session.record:
         removing = OwnerIndex(session.store).removing(names(session.before.values()), session.sid)
         ended, *_ = sender.run_all([session.store.destroying(session.sid), *removing], again=True)
-    session.record, session.before = b"", {}
+    session.record, session.snapshot, session.before = b"", (), {}
     if not ended and not (session.sid and end_moved(session.store, session.sid)):
         return None
     signals.tell(signals.ended, "logout")

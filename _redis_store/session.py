@@ -12,10 +12,11 @@ from flask.sessions import SecureCookieSession
 from _redis_store.change import changed_keys, is_empty, owners_of
 from _redis_store.cookie import Cookie, choose, is_due, read_all
 from _redis_store.outage import SessionUnavailable, for_views, is_tearing_down
-from _redis_store.record import load_record
+from _redis_store.record import load_record, may_have_tags
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings
 from _redis_store.signals import tell, unavailable, unreadable
+from _redis_store.snapshot import Snapshot, take_snapshot
 from _redis_store.store import RedisStore
 
 log = logging.getLogger("redis_store")
@@ -38,6 +39,7 @@ class RedisSession(SecureCookieSession):
     sid = ""  #: empty: the visitor has no session
     loaded = False  #: whether reading the record was tried
     record = b""  #: what was in Redis; empty: nothing, or nothing usable
+    snapshot: Snapshot = ()  #: of what that is; none, if there are tags in it
     signed_at = 0  #: when the cookie was signed (Unix time); 0: it is not
     failure: StoreUnavailable | None = None  #: why it could not be read
     hidden = False  #: whether the session then was empty for somebody, instead of raising
@@ -55,8 +57,7 @@ class RedisSession(SecureCookieSession):
 
     def __init__(self, settings: Settings, environ: dict[str, Any], name: str, origin: RedisStore) -> None:
         # Not super().__init__(), which would only set on_update again.
-        self.settings = settings
-        self.environ, self._name = environ, name  # where the cookies are, to be read when they are needed
+        self.settings, self.environ, self._name = settings, environ, name  # its cookies are read when needed
         self.origin = origin  #: the process's store
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
         self.before: dict[str, Any] = {}  #: who was signed in, by key
@@ -116,8 +117,7 @@ class RedisSession(SecureCookieSession):
         Afterwards it is raised each time, and a page that is being streamed breaks off; but in no teardown function,
         which Flask calls whatever the page is about.
         """
-        first = self.read()
-        told = first and not self.saved and sys.exception() in (None, self._outer_error)
+        told = self.read() and not self.saved and sys.exception() in (None, self._outer_error)
         if self.failure is not None:
             if told or (self._is_over() and not is_tearing_down()):
                 raise SessionUnavailable
@@ -169,6 +169,7 @@ class RedisSession(SecureCookieSession):
         if record is not None and session is not None:
             self.record, self.before = record, owners_of(session, self.settings.owner_keys)
             dict.update(self, session)  # not self.update: nothing is modified yet
+            self.snapshot = () if may_have_tags(record) else take_snapshot(self)
         elif record is not None:
             tell(unreadable, "record")
 

@@ -168,7 +168,7 @@ class Write:
         if content is not self.change.mine:
             dict.clear(session)
             dict.update(session, content)
-        session.sid, session.record = self.to, record if content else b""
+        session.sid, session.record, session.snapshot = self.to, record if content else b"", ()
         session.before = self._owners_of(content)
         session.regenerated = False
         return session.sid if content else ""

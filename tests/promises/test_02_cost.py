@@ -21,6 +21,7 @@ from support.clustered import take_for_cluster
 from support.servers import RedisServer
 from support.wire import Wire
 
+from _redis_store.snapshot import take_snapshot
 from redis_store import RedisSessionInterface, connect
 
 SET, GET, DEL, EXPIRE, NOTHING = {"set": 1}, {"get": 1}, {"del": 1}, {"expire": 1}, dict[str, int]()
@@ -180,6 +181,23 @@ def test_a_refresh_that_is_due_costs_a_get_and_an_expire(
 def test_reading_costs_one_get(app: Flask, meter: Meter, cookie: str) -> None:
     """Row 5: GET, and no cookie."""
     assert meter.cost(app, "/read", cookie) == (GET, 1, None)
+
+
+def test_reading_costs_one_get_also_if_somebody_keeps_what_was_read(app: Flask, meter: Meter, cookie: str) -> None:
+    """Row 5: the snapshot is another one then, and the record is the same."""
+    held: list[Any] = []
+
+    def hold() -> str:
+        held.append(session["deep"][0])
+        return str(take_snapshot(session) == session.snapshot)  # type: ignore[attr-defined]
+
+    route(app, "/hold", hold)
+    route(app, "/deep", lambda: session.update(deep=[[1]]))
+    meter.cost(app, "/deep", cookie)
+    assert meter.cost(app, "/hold", cookie) == (GET, 1, None)
+    browser = app.test_client()
+    browser.set_cookie("session", cookie)
+    assert browser.get("/hold").text == "False"
 
 
 @ANYWHERE
