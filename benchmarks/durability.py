@@ -8,6 +8,7 @@ all of it. Servers run with deploy/redis.conf, on ports and in folders of their 
 round of each, in one.
 
 SIGKILL ends the process; the kernel lives on. A power failure, which takes the kernel's buffers along, is not played.
+The slow disk is one whose `fsync` takes 0.7 s: strace holds the system call, and has to be installed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +170,29 @@ def count_lost(server: Server, written: list[Written]) -> dict[str, Any]:
     return {"written": len(written), "lost": len(lost), "seconds": max(lost) - min(lost) if lost else 0.0}
 
 
-def restart(folder: Path, seconds: float, *options: str) -> dict[str, Any]:
+def restart(folder: Path, seconds: float, *options: str, slow_disk: bool = False) -> dict[str, Any]:
     """Kill a server under load, and start it again."""
     server = Server(folder, *options)
-    writers = Writers(server, wait=False)
-    time.sleep(seconds)
-    server.kill()
+    with slowed(server) if slow_disk else nullcontext():
+        writers = Writers(server, wait=False)
+        time.sleep(seconds)
+        server.kill()
     written = writers.stop()
     server.start()
     found = count_lost(server, written)
     server.kill()
     return {**found, "refused": 0}
+
+
+@contextmanager
+def slowed(server: Server) -> Iterator[None]:
+    """Have each fsync of a server take 0.7 s, until it is killed."""
+    inject = "inject=fsync,fdatasync:delay_enter=700000"
+    words = ["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", inject]
+    with subprocess.Popen([*words, "-p", str(server.process.pid)], stderr=subprocess.DEVNULL) as strace:
+        status = Path(f"/proc/{server.process.pid}/status")
+        wait_for(lambda: f"TracerPid:\t{strace.pid}\n" in status.read_text())
+        yield
 
 
 def take_over(folder: Path, seconds: float, *options: str, stalled: float = 0, wait: bool = False) -> dict[str, Any]:
@@ -207,6 +220,7 @@ def take_over(folder: Path, seconds: float, *options: str, stalled: float = 0, w
 BOUND = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", str(MAX_LAG))
 CASES: dict[str, Callable[[Path, float], dict[str, Any]]] = {
     "killed; `deploy/redis.conf`": restart,
+    "killed; the same, with a slow disk": lambda folder, s: restart(folder, s, slow_disk=True),
     "killed; `appendfsync always`": lambda folder, s: restart(folder, s, "--appendfsync", "always"),
     "killed; the RDB file alone": lambda folder, s: restart(folder, s, "--appendonly", "no"),
     "master killed, its replica takes over": take_over,
@@ -230,6 +244,8 @@ def run(rounds: int, seconds: float) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     with working() as folder:
         for number, (name, case) in enumerate(CASES.items()):
+            if "slow disk" in name and shutil.which("strace") is None:
+                sys.exit("needs strace on the PATH (Debian: apt-get install strace)")
             times = rounds if "killed;" in name else max(1, rounds // 5)
             found[name] = [case(folder / f"{number}-{n}", seconds) for n in range(times)]
             print(f"{name}: {found[name]}", file=sys.stderr)
