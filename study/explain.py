@@ -116,7 +116,7 @@ def explain_script(sent: Sent) -> str:
     if "ZREM" in script:
         moved = "In one step the record moves to a new key, and the old key is gone."
         return moved if done else "The record is not what this request read, so nothing moves."
-    if "SET" in script and done and sent.words[5] == "{}":
+    if "SET" in script and done and sent.words[5:6] == ("{}",):
         return "A compare-and-set. The record still is what was read, and it ends."
     if "SET" in script:
         written = "A compare-and-set. The record still is what this request read, so it is replaced."

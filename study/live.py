@@ -137,8 +137,16 @@ def init_app(app: Flask) -> None:
 def finish(app: Flask, response: Response) -> None:
     """Put into a page what its request asked of Redis; or, if it is a form's, remember that for the home page.
 
-    Flask calls this when the session was saved.
+    Flask calls this when the session was saved. Whatever goes wrong here is logged: nobody loses their answer by it.
     """
+    try:
+        show_asked(app, response)
+    except Exception:
+        app.logger.exception("What Redis was asked is not shown")
+
+
+def show_asked(app: Flask, response: Response) -> None:
+    """Do what `finish` does."""
     home_url = f"{request.script_root}/"  # not url_for, which fails for a request with an impossible Host
     if request.method == "POST" and (response.location or "").partition("#")[0] == home_url:
         attributes = get_interface().get_cookie_attributes(app)

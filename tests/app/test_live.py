@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import DictLoader
 from support.clock import Clock
 from support.demo import CONFIG, OURS, commands, key_of, sid_of, sign_in, sign_out
 from support.servers import PATIENCE
@@ -254,6 +255,18 @@ def test_a_request_with_an_impossible_host_is_an_error_as_ever(least: Any) -> No
         answer = web.open("/", method=method, headers={"Host": "elsewhere.example"})
         assert answer.status_code == 400
         assert "<small>400</small>" in answer.text
+
+
+def test_what_cannot_be_shown_costs_nobody_their_answer(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """The page comes without its list, the form's change is stored, and the log says why."""
+    web = app.test_client()
+    app.jinja_loader = DictLoader({"live.html": "{{ asked }}{{ json }}", "asked.html": "{{ 1 / 0 }}"})
+    app.extensions["live_memory"] = None  # it can remember nothing
+    assert press(web, "put", key="city", value="London").status_code == 303
+    answer = web.get("/")
+    assert answer.status_code == 200
+    assert "London" in answer.text
+    assert [record.message for record in caplog.records] == ["What Redis was asked is not shown"] * 2
 
 
 def test_it_works_below_a_path(web: FlaskClient) -> None:
