@@ -220,7 +220,7 @@ def show_error(error: HTTPException) -> Response:
     if request.path.startswith(tuple(current_app.extensions["json_below"])):
         response.content_type, response.data = "application/json", jsonify(error=error.description).data
     else:
-        response.data = render_template("error.html", error=error)
+        response.data = render_template("error.html", error=error, is_outage=isinstance(error, SessionUnavailable))
     return response
 
 

@@ -219,7 +219,8 @@ def test_errors_have_a_page(status: int, method: str, path: str, options: dict[s
         (413, "A form has at most 16384 bytes here"),
         (429, "Wait a while, then try again."),
         (500, "tell whoever runs this site"),
-        (503, "Your cookie was not touched"),
+        (502, "Try again later."),
+        (503, "Please try again in a few seconds."),
         (418, "teapot"),
     ],
 )

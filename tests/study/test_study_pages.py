@@ -147,7 +147,7 @@ def test_no_page_shows_a_secret_or_has_a_script_or_style_of_its_own(story: Story
 
 @pytest.mark.thorough
 def test_who_comes_when_too_many_stories_are_told_is_asked_to_come_again(study: FlaskClient) -> None:
-    """After a second."""
+    """After a second. The page says why."""
     for _ in range(pages.MAX_AT_ONCE):
         pages.turns.acquire()
     try:
@@ -155,6 +155,8 @@ def test_who_comes_when_too_many_stories_are_told_is_asked_to_come_again(study: 
     finally:
         pages.turns.release(pages.MAX_AT_ONCE)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "Too many stories are being told at once." in answer.text
+    assert not re.search("cookie|signed in|Redis was asked", answer.text)  # it has to do with nobody's session
     assert study.get("/study/two-tabs-write").status_code == 200
 
 
