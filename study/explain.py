@@ -55,6 +55,34 @@ JOBS = {
     ("LPUSH", "jobs"): "The job goes into the list.",
 }
 
+#: Of the cache: by command, and a word of what is read or written.
+CACHE = {
+    ("GET", '"kept"'): "The group: it has the names of all answers of this page.",
+    ("GET", '"body"'): "The answer is kept, so the database is not asked.",
+    ("GET", '"lease"'): "The lease is there: the answer is being made.",
+    ("SET", '"kept"'): "A new group, for all answers of this page. It is written only if there is none.",
+    (
+        "SET",
+        '"lease"',
+    ): "The lease goes to whoever comes first: to make the answer. Who finds one waits for the answer.",
+    ("EVAL", '"kept"'): "The group gets the name of the answer.",
+    ("EVAL", '"body"'): "The answer takes the place of the lease. Whoever waits for it finds it now.",
+}
+
+#: Of throttling: by command, and whether the answer is something.
+THROTTLING = {
+    ("SET", True): "This attempt is the first that is counted here.",
+    ("SET", False): "Something is counted here already.",
+    ("GET", True): "How much is counted?",
+    ("EVAL", True): "The count is changed. Nobody else has changed it meanwhile.",
+}
+
+#: Roles whose commands are one thing to whoever reads about sessions, by how their keys begin.
+ROLES = {
+    "FAILED:": "Throttling, against guesses: the attempt is counted before the password is checked, and taken "
+    "back when that is right.",
+}
+
 #: Of the thirty lines, where that differs.
 SEED = {
     ("GET", True): "The session is read before the page runs, whether the page will use it or not.",
@@ -63,11 +91,13 @@ SEED = {
 }
 
 
-def explain(sent: Sent) -> str:
-    """Return what a command did, in one sentence or two."""
+def explain(sent: Sent, before: Sent | None = None) -> str:
+    """Return what a command did, in one sentence or two. `before`: the one before it, if there was any."""
     name, found = sent.words[0], sent.answer not in NOTHING
     if sent.failed:
-        return explain_failure(sent)
+        return explain_failure(sent, before if before and before.failed else None)
+    if of_role := explain_role(sent, name, found):
+        return of_role
     if is_seed(sent) and (name, found) in SEED:
         return SEED[name, found]
     if name == "EVAL":
@@ -80,19 +110,34 @@ def explain(sent: Sent) -> str:
     if name == "GET" and sent.words[1].startswith("MOVED:"):
         return "It has moved to another sid meanwhile." if found else "Has it moved to another sid meanwhile? No."
     if name == "GET" and is_called_by(sent, "RedisSession._read"):
-        first = "The page touched flask.session, or its cookie was due: only now is the record read."
+        first = "The page touched flask.session, or a refresh is due: only now is the record read."
         return first if found else "There is no such record: the session has ended."
     if name == "GET" and is_called_by(sent, "Write.run"):
         return "What is there now? This request will merge its change into it." if found else "Nothing: it has ended."
-    key = sent.words[1] if len(sent.words) > 1 else ""
+    return PLAIN.get((name, found), "")
+
+
+def explain_role(sent: Sent, name: str, found: bool) -> str:
+    """Return what a command of a role did; nothing, if that is what it does anywhere."""
+    key = key_of(sent)
+    if key.startswith("FAILED:"):
+        return THROTTLING.get((name, found), "")
     if name == "HSET" and "status" in sent.words[2:3]:
         return "Where the job is: the state that is shown to operators."
-    jobs = [text for (command, begin), text in JOBS.items() if command == name and key.startswith(begin) and found]
-    return next(iter(jobs), PLAIN.get((name, found), ""))
+    if not found:
+        return ""
+    if key.startswith("CACHE:"):
+        said = sent.answer if name == "GET" else sent.words[5 if name == "EVAL" else 2]  # what is read, or written
+        return next((text for (command, word), text in CACHE.items() if command == name and word in said), "")
+    return next((text for (command, begin), text in JOBS.items() if command == name and key.startswith(begin)), "")
 
 
-def explain_failure(sent: Sent) -> str:
-    """Return what becomes of a command that failed."""
+def explain_failure(sent: Sent, before: Sent | None) -> str:
+    """Return what becomes of a command that failed. `before`: the one before, if that failed as well."""
+    if before and before.trip == sent.trip:
+        return "It failed with the one before: they were on their way together."
+    if before and before.words == sent.words:
+        return "It failed again." + (" So the page that wanted it is a 503." if sent.words[0] == "GET" else "")
     if is_seed(sent):
         if sent.words[0] == "SET":
             return "It failed. The store prints the error, and goes on as if it had not."
@@ -100,7 +145,7 @@ def explain_failure(sent: Sent) -> str:
     if is_called_by(sent, "Write._undo"):
         return "What may have been written is taken back, for nobody will have its cookie. That fails as well."
     if sent.words[0] in ("GET", "TTL"):
-        return "It failed. A read may be tried once more; then the page that wanted it is a 503."
+        return "It failed. A read is tried once more, if there is time."
     return "It failed. What was asked cannot be stored, so the answer will be a 503."
 
 
@@ -128,7 +173,7 @@ def name_script(sent: Sent) -> str:
     """Return a command, or the beginning of a long one; a script of ours by what it is for."""
     if sent.words[0] != "EVAL":
         return sent.text if len(sent.text) <= MAX_TITLE else f"{sent.text[:MAX_TITLE]}…"
-    script, key = sent.words[1], sent.words[3]
+    script, key = sent.words[1], key_of(sent)
     if "ZADD" in script or "XADD" in script:
         return f"script: add to {key}"
     return f"script: {'move' if 'ZREM' in script else 'compare-and-set'} {key}"
@@ -140,6 +185,17 @@ def explain_cookie(store: str, change: str) -> str:
         ours = "The cookie is signed, and ends when the record does: both have the same number of seconds."
         return "The cookie is the bare sid." if store == "seed" else ours
     return "The browser forgets its cookie." if change == "deleted" else ""
+
+
+def name_role(sent: Sent) -> str:
+    """Return which role sent a command, and what for, if that is one thing with what it sent before. Else nothing."""
+    return next((text for begin, text in ROLES.items() if key_of(sent).startswith(begin)), "")
+
+
+def key_of(sent: Sent) -> str:
+    """Return the key that a command is about."""
+    place = 3 if sent.words[0] == "EVAL" else 1
+    return sent.words[place] if len(sent.words) > place else ""
 
 
 def is_seed(sent: Sent) -> bool:

@@ -13,13 +13,14 @@ from werkzeug.security import generate_password_hash
 import auth
 from redis_store import WEEK, RedisSessionInterface
 from study.shop import PASSWORDS, home, show_error
-from study.tab import Clock
+from study.tab import PATIENCE, Clock
 
 
 def make_plain(client: Any, clock: Clock) -> Flask:
     """Return an app with our sessions, and a page that says who is signed in."""
     app = Flask(__name__, static_folder=None)
     app.config.update(SECRET_KEY=secrets.token_hex(32), PERMANENT_SESSION_LIFETIME=WEEK)
+    app.config["SESSION_MAX_WAIT"] = PATIENCE  # only a story says when Redis is away, and no busy machine
     app.session_interface = interface = RedisSessionInterface(client, clock=clock)
     interface.check(app)
     app.logger.disabled = True

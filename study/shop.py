@@ -20,6 +20,7 @@ def make_shop(interface: SessionInterface) -> Flask:
     """Return the app, with these sessions."""
     app = Flask(__name__, static_folder=None)
     app.config.update(SECRET_KEY=secrets.token_hex(32), PERMANENT_SESSION_LIFETIME=WEEK)
+    app.config["SESSION_MAX_WAIT"] = 5  # seconds: only a story says when Redis is away, and no busy machine
     app.session_interface = interface
     app.logger.disabled = True  # a 500 is part of some stories
     app.register_blueprint(shop)

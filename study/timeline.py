@@ -55,10 +55,12 @@ class Timeline:
     steps: list[Step] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    before: Sent | None = None  # the last command since a request began
 
     def add(self, lane: str, kind: str, title: str, facts: Facts = (), **more: object) -> None:
         """Note that something happened now. RuntimeError: too much did."""
         with self.lock:
+            self.before = None if kind == "request" else self.before
             if len(self.steps) == MAX_STEPS:
                 raise RuntimeError(f"a story has more than {MAX_STEPS} steps")
             at = time.perf_counter() - self.began
@@ -74,7 +76,8 @@ class Timeline:
                 facts.insert(0, ("Command", sent.text))
             last = sent is commands[-1]
             holds = show() if last and any(writes(each.words) for each in commands) and not sent.failed else None
-            code, why = places_of(sent.callers), explain(sent)
+            code, why = places_of(sent.callers), explain(sent, self.before)
+            self.before = sent
             self.add(REDIS, "command", title, facts, why=why, code=code, failed=sent.failed, holds=holds)
 
     def add_answer(self, tab: str, status: str, facts: Facts, cookie: str, view: str) -> None:

@@ -17,7 +17,8 @@ from support.demo import CONFIG, OURS, commands, key_of, sid_of, sign_in, sign_o
 from support.servers import PATIENCE
 
 from app import create_app
-from study.live import KEYS, MAX_ITEMS, MAX_SEEN, MAX_VALUE, OFF_FOR, REMEMBERED_FOR
+from study.asked import MAX_SEEN, REMEMBERED_FOR
+from study.live import KEYS, MAX_ITEMS, MAX_VALUE, OFF_FOR
 
 CONTROLS = ["put", "delete", "append", "new-sid", "read", "nothing", "redis"]
 LIVE = {**CONFIG, "STUDY": True, "SESSION_MAX_WAIT": PATIENCE}
@@ -226,17 +227,20 @@ def test_a_refresh_is_among_the_commands(web: FlaskClient, clock: Clock) -> None
     clock.move(400)
     page = web.get("/").text
     assert asked(page) == [["GET", "EXPIRE"]]
-    assert "The session cookie was set, with Max-Age=604800" in page
+    assert "The session cookie was set, with Max-Age=604800" in text(page)
 
 
 def test_a_sign_in_and_a_sign_out_are_shown(web: FlaskClient) -> None:
     """The commands of the sign-in's other roles as well."""
     sign_in(web)
-    assert asked(web.get("/").text)[0][-3:] == ["EVAL", "SET", "ZSCORE"]
+    page = web.get("/").text
+    assert asked(page)[0][-3:] == ["EVAL", "SET", "ZSCORE"]
+    assert re.search(r"<summary>\d+ commands</summary>", page)  # of the throttling, together
+    assert text(page).count("Throttling") == 1
     sign_out(web)
     page = web.get("/").text
     assert asked(page) == [["GET", "DEL", "ZREM"], []]
-    assert "The session cookie was deleted" in page
+    assert "The session cookie was deleted" in text(page)
 
 
 def test_a_request_is_shown_once_and_to_its_visitor_only(web: FlaskClient, app: Flask) -> None:
