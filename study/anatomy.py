@@ -54,7 +54,13 @@ def take_apart(session: RedisSession, values: Sequence[str]) -> list[Part]:
                     ".",
                     show_time(session.signed_at),
                 ),
-                Part("signature", f"{pieces[3][:SHOWN]}…", "Signature", "made with the app's secret key", "."),
+                Part(
+                    "signature",
+                    f"{pieces[3][:SHOWN]}…",
+                    "Signature",
+                    "made with the app's secret key, which Redis does not have",
+                    ".",
+                ),
             ]
     return parts
 

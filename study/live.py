@@ -29,6 +29,7 @@ from redis_store import RedisSession, RedisSessionInterface
 from study import asked
 from study.anatomy import get_cookie_left, get_lifetime, show_span, take_apart
 from study.asked import get_interface
+from study.book import SCENARIOS
 from study.recording import attach, paused
 
 KEYS = ("city", "colour", "note")  # that visitors put into their session; the app has other ones
@@ -81,7 +82,7 @@ def init_app(app: Flask) -> None:
 def home() -> str:
     """Show the visitor's session from both sides, and what there is to try. Read it, and never make one."""
     mine = cast(RedisSession, session)
-    shown: dict[str, Any] = {"user": auth.get_user(), "keys": KEYS, "max_value": MAX_VALUE}
+    shown: dict[str, Any] = {"user": auth.get_user(), "keys": KEYS, "max_value": MAX_VALUE, "stories": SCENARIOS}
     if mine.record:
         interface = get_interface()
         with paused():
@@ -95,6 +96,7 @@ def home() -> str:
             "lifetime": get_lifetime(mine),
             "cookie_left": get_cookie_left(mine),
             "permanent": mine.permanent,
+            "refresh_after": mine.settings.refresh_after if mine.settings.refreshes else None,
             "key": (interface.store.key(""), *parts),
             "ttl": ttl,
             "json": show_json(mine.record),
