@@ -92,7 +92,7 @@ class Recording:
 
     def send(self, commands: Sequence[Words], send: Callable[[], Any], *, many: bool) -> Any:
         """Return what ``send()`` does, and note it. `commands` go out in this one round trip; `many` have a list."""
-        callers = tuple(_callers())
+        sent_by = tuple(callers())
         start = time.perf_counter()
         answers: Sequence[Any] = []
         try:
@@ -106,9 +106,9 @@ class Recording:
             answers = [error] * len(commands)
             raise
         finally:
-            self._note(commands, answers, start, callers)
+            self._note(commands, answers, start, sent_by)
 
-    def _note(self, commands: Sequence[Words], answers: Iterable[Any], start: float, callers: Any) -> None:
+    def _note(self, commands: Sequence[Words], answers: Iterable[Any], start: float, sent_by: Any) -> None:
         seconds = time.perf_counter() - start
         self.trips += 1
         sent = [
@@ -119,7 +119,7 @@ class Recording:
                 start - self.began,
                 seconds,
                 self.trips,
-                callers,
+                sent_by,
             )
             for words, answer in zip(commands, answers, strict=False)
         ]
@@ -272,8 +272,8 @@ def _show(value: object) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
-def _callers() -> Iterator[Caller]:
-    """The functions of this project on the stack, the innermost first, without this file's."""
+def callers() -> Iterator[Caller]:
+    """Yield the functions of this project on the stack, the innermost first, without this file's."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code

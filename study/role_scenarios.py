@@ -26,10 +26,7 @@ if find_spec("roles.tokens"):
         "places looks like any other day. A sign-in on a second device would end the first one.",
         ours="Each refresh gives another token, and Redis knows which one comes next. When an old one comes again, two "
         "have it, and nobody can tell which of them is the thief. So all that this sign-in began ends, on that device.",
-        tests={
-            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-            "ours": "tests/roles/test_tokens_rotation.py::test_a_replay_ends_the_family_and_is_logged",
-        },
+        ours_test="tests/roles/test_tokens_rotation.py::test_a_replay_ends_the_family_and_is_logged",
         sides=sides_of("tokens"),
         make_app=role_apps.make_tokens_of,
     )
@@ -59,10 +56,7 @@ if find_spec("roles.oauth") and find_spec("authlib"):
         "to somebody else's account, and does not notice, gives them what they type there. This is login CSRF.",
         ours="A state is good once, for ten minutes, and in the browser that it was made for: a cookie there holds the "
         "other half of its name. Without that half there is no such key.",
-        tests={
-            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-            "ours": "tests/roles/test_oauth_state.py::test_another_browser_cannot_use_a_state",
-        },
+        ours_test="tests/roles/test_oauth_state.py::test_another_browser_cannot_use_a_state",
         sides=sides_of("oauth"),
         make_app=role_apps.make_oauth_of,
     )
@@ -92,10 +86,7 @@ if find_spec("roles.cache"):
         "answer is being made does that, too. The more people come, the longer it takes, and the more come meanwhile.",
         ours="The first one takes a lease, by a SET that writes only if there is none. The others see it, and wait for "
         "what it makes. Whoever dies with a lease is replaced when that ends.",
-        tests={
-            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-            "ours": "tests/roles/test_cache_leases.py::test_one_request_makes_it_and_the_others_wait",
-        },
+        ours_test="tests/roles/test_cache_leases.py::test_one_request_makes_it_and_the_others_wait",
         sides=sides_of("cache"),
         make_app=role_apps.make_cache_of,
     )
@@ -123,10 +114,7 @@ if find_spec("roles.notifications"):
         "while Ada was in the tunnel is gone. And all listen to one channel: everybody gets what is for somebody.",
         ours="The message goes into a stream of its owner, and pub/sub only says that there is something to read. The "
         "browser brings the id of the last message that it got, and what came since is read from the stream.",
-        tests={
-            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-            "ours": "tests/roles/test_notifications_events.py::test_what_came_while_nobody_listened_is_sent_first",
-        },
+        ours_test="tests/roles/test_notifications_events.py::test_what_came_while_nobody_listened_is_sent_first",
         sides=sides_of("notifications"),
         make_app=role_apps.make_notifications_of,
     )
@@ -159,10 +147,7 @@ if find_spec("roles.jobs") and find_spec("rq"):
         ours="A job is always somewhere: in the queue, on its way, or at work until a time that its worker puts off "
         "while it lives. When that time is over, another worker has it tried again. So a job may run twice, and has to "
         "bear that.",
-        tests={
-            "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-            "ours": "tests/roles/test_jobs_queue.py::test_what_a_dead_worker_left_behind_is_tried_again",
-        },
+        ours_test="tests/roles/test_jobs_queue.py::test_what_a_dead_worker_left_behind_is_tried_again",
         sides=sides_of("jobs"),
         make_app=role_apps.make_jobs_of,
     )

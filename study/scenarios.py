@@ -6,27 +6,26 @@ in what the people see, never in which store it is.
 
 from __future__ import annotations
 
+from study.shop import PASSWORDS
 from study.story import Book, Story
-from study.tab import Tab
+from study.tab import Answer, Tab
 
 SCENARIOS = Book()
 
 
-def sign_in(tab: Tab, user: str = "ada", says: str = "signs in") -> None:
+def sign_in(tab: Tab, user: str = "ada") -> Answer:
     """Send the form with name and password."""
-    passwords = {"ada": "lovelace", "bob": "builder"}
-    tab.post("/login", f"{says} as {user.capitalize()}", user=user, password=passwords[user])
+    says = "signs in" if tab.name == user.capitalize() else f"signs in as {user.capitalize()}"
+    return tab.post("/login", says, user=user, password=PASSWORDS[user])
 
 
 @SCENARIOS.tells(
     title="One sign-in, from the form to the key and back",
-    seed="The second click comes without a cookie. Setting the session to null is a change for the middleware, so "
-    "it writes the word null under a new key, and hands out a cookie for it.",
+    seed="The second click comes without a cookie. Setting the session to null is a change for the middleware, so it "
+    "writes the word null under a new key, and hands out a cookie for it.",
     ours="What was empty and stays empty is no change. So nothing is written, and nobody gets a cookie.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_a_logout_without_a_cookie_leaves_a_junk_record",
-        "ours": "tests/promises/test_03_logout_is_final.py::test_signing_out_without_a_session_changes_nothing",
-    },
+    seed_test="tests/study/test_seed_store.py::test_a_logout_without_a_cookie_leaves_a_junk_record",
+    ours_test="tests/promises/test_03_logout_is_final.py::test_signing_out_without_a_session_changes_nothing",
 )
 def one_sign_in(story: Story) -> None:
     """Ada signs in, looks around, and clicks twice on Sign out: what is left of her?"""
@@ -46,13 +45,12 @@ def one_sign_in(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="A page that does not ask, one that reads, one that writes",
-    seed="The middleware reads before it knows whether anybody will ask: on every page, for pictures too if the app"
-    " serves them.",
-    ours="flask.session reads its record when a view first touches it. What is never touched is never read.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_what_changes_nothing_reads_all_the_same",
-        "ours": "tests/promises/test_02_cost.py::test_a_view_that_never_touches_the_session_costs_nothing",
-    },
+    seed="The middleware reads before it knows whether anybody will ask: on every page, for pictures too if the app "
+    "serves them.",
+    ours="flask.session reads its record when a view first touches it. What is never touched is never read. Once in "
+    "five minutes any page costs more: it reads, and renews cookie and record.",
+    seed_test="tests/study/test_seed_store.py::test_what_changes_nothing_reads_all_the_same",
+    ours_test="tests/promises/test_02_cost.py::test_a_view_that_never_touches_the_session_costs_nothing",
 )
 def what_a_page_costs(story: Story) -> None:
     """Three pages, one after the other: how often does each ask Redis?"""
@@ -74,13 +72,11 @@ def what_a_page_costs(story: Story) -> None:
     title="A change deep inside a list",
     seed="Both stores compare the JSON of before and after, so both save the change. But JSON knows no tuple: what "
     "comes back is a list, and the comparison with a tuple finds nothing. Nobody was told.",
-    ours="The change is found by comparing the JSON of before and after, too, and all of the new one is written. "
-    "What JSON lacks gets Flask's tags, so that a tuple comes back as a tuple; what cannot be kept is an error that "
-    "names the key, before anything is written.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
-        "ours": "tests/promises/test_01_drop_in.py::test_special_types_come_back_as_they_were",
-    },
+    ours="The change is found by comparing the JSON of before and after, too. Redis gets both: a script compares the "
+    "old one with what is stored, and writes all of the new one. What JSON lacks gets Flask's tags, so that a tuple "
+    "comes back as a tuple; what cannot be kept is an error that names the key, before anything is written.",
+    seed_test="tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
+    ours_test="tests/promises/test_01_drop_in.py::test_special_types_come_back_as_they_were",
 )
 def deep_inside_a_list(story: Story) -> None:
     """An order is a list in a dict in the session, and a line of it is a tuple. Is it saved, and is it the same?"""
@@ -98,15 +94,14 @@ def deep_inside_a_list(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="Two tabs write at once",
-    seed="Each request reads all of the session, and later writes all of it. The second write is over the first, "
-    "which nobody looked at: a lost update.",
+    seed="Each request reads all of the session, and later writes all of it. The second write is over the first, which "
+    "nobody looked at: a lost update.",
     ours="A write is a compare-and-set: a script in Redis writes only over what this request had read. If that is "
     "gone, the request reads again, merges its own changes into what it finds, and writes that. Had both changed the "
-    "same key, the later one would win.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_two_writers_of_different_keys_lose_one",
-        "ours": "tests/promises/test_04_no_lost_update.py::test_writers_of_different_keys_both_win",
-    },
+    "same key, the later one would win. Dicts inside are merged in the same way; a list is one value: of two carts the "
+    "later one is kept.",
+    seed_test="tests/study/test_seed_store.py::test_two_writers_of_different_keys_lose_one",
+    ours_test="tests/promises/test_04_no_lost_update.py::test_writers_of_different_keys_both_win",
 )
 def two_tabs_write(story: Story) -> None:
     """In one tab a slow page puts tea into the cart, in another Ada meanwhile chooses a theme. Who wins?"""
@@ -126,14 +121,12 @@ def two_tabs_write(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="A slow request and a sign-out",
-    seed="The slow request writes what it has, and does not ask whether the session ended meanwhile. The key is "
-    "back, for a week. Ada's own browser does not notice; whoever has a copy of her cookie is signed in.",
-    ours="The slow request writes only over the record that it read. That is gone, so its change is dropped, and "
-    "the log says so.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_a_slow_write_brings_an_ended_session_back",
-        "ours": "tests/promises/test_03_logout_is_final.py::test_a_request_under_way_cannot_bring_a_session_back",
-    },
+    seed="The slow request writes what it has, and does not ask whether the session ended meanwhile. The key is back, "
+    "for a week. Ada's own browser does not notice; whoever has a copy of her cookie is signed in.",
+    ours="The slow request writes only over the record that it read. That is gone, so its change is dropped, and the "
+    "log says so. Its page is shown, and leaves the cookie alone.",
+    seed_test="tests/study/test_seed_store.py::test_a_slow_write_brings_an_ended_session_back",
+    ours_test="tests/promises/test_03_logout_is_final.py::test_a_request_under_way_cannot_bring_a_session_back",
 )
 def slow_request_and_sign_out(story: Story) -> None:
     """Ada signs out while a slow page of hers is still under way. Does she stay signed out?"""
@@ -155,14 +148,12 @@ def slow_request_and_sign_out(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="A sid that was planted before the sign-in",
-    seed="The sign-in writes the name into the session that is there, under the sid that is there. Whoever chose "
-    "that sid knows it. This is session fixation.",
-    ours="When the owner of a session changes, its record moves to a new sid in one step, and the old one is dead. "
-    "The app does nothing for that.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_a_login_keeps_the_sid",
-        "ours": "tests/promises/test_05_new_sid.py::test_login_moves_the_session_to_a_new_sid",
-    },
+    seed="The sign-in writes the name into the session that is there, under the sid that is there. Whoever chose that "
+    "sid knows it. This is session fixation.",
+    ours="When the owner of a session changes, its record moves to a new sid in one step, and the old one is dead. The "
+    "app does nothing for that.",
+    seed_test="tests/study/test_seed_store.py::test_a_login_keeps_the_sid",
+    ours_test="tests/promises/test_05_new_sid.py::test_login_moves_the_session_to_a_new_sid",
 )
 def planted_sid(story: Story) -> None:
     """Eve visits the shop, and plants her own cookie in Bob's browser. Then Bob signs in."""
@@ -183,13 +174,13 @@ def planted_sid(story: Story) -> None:
 @SCENARIOS.tells(
     title="The cookie and the record end at different times",
     seed="A write gives the record another week, but the cookie is sent only when it is new: it keeps its old end. "
-    "Comments in the original say that both times must be equal, and nothing sees to it.",
-    ours="EX and Max-Age are one number, and are set together or not at all. A page that only reads keeps both "
-    "alive, too, when five minutes have passed since the last time; the time in the signed cookie tells that.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
-        "ours": "tests/promises/test_02_lockstep.py::test_a_refresh_that_is_due_sets_both",
-    },
+    "Were the record to end first, the cookie would be a name for nothing. Comments in the original say that both "
+    "times must be equal, and nothing sees to it.",
+    ours="EX and Max-Age are one number, here a week, and are set together or not at all: by every write, and by any "
+    "other request once five minutes have passed since the last time, which the signed cookie tells. An app can set a "
+    "limit from the sign-in on as well: then both end with that.",
+    seed_test="tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
+    ours_test="tests/promises/test_02_lockstep.py::test_a_refresh_that_is_due_sets_both",
 )
 def two_lifetimes(story: Story) -> None:
     """Ada comes again after six days, and after two more. A session lasts a week: is she still signed in?"""
@@ -209,14 +200,12 @@ def two_lifetimes(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="Redis refuses the write",
-    seed="The store catches every error of a write, prints it, and returns the sid as if nothing had happened. So "
-    "the page says that all is well, and the browser gets a cookie for a record that does not exist.",
-    ours="A change that could not be stored makes the answer a 503. No cookie is sent for a record that is not "
-    "there. What only reads goes on.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_a_refused_write_is_a_success_with_a_cookie",
-        "ours": "tests/promises/test_08_honest.py::test_reads_go_on_when_only_writes_are_refused",
-    },
+    seed="The store catches every error of a write, prints it, and returns the sid as if nothing had happened. So the "
+    "page says that all is well, and the browser gets a cookie for a record that does not exist.",
+    ours="A change that could not be stored makes the answer a 503. No cookie is sent for a record that is not there. "
+    "What only reads goes on, and nobody is signed out.",
+    seed_test="tests/study/test_seed_store.py::test_a_refused_write_is_a_success_with_a_cookie",
+    ours_test="tests/promises/test_08_honest.py::test_reads_go_on_when_only_writes_are_refused",
 )
 def refused_write(story: Story) -> None:
     """Redis has no memory left. Ada puts tea into her cart: what is she told?"""
@@ -234,14 +223,12 @@ def refused_write(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="Redis is away, and comes back",
-    seed="Who has a cookie gets a plain 500 on every page, for the session is read first; no error handler of the "
-    "app is asked. Who has none may sign in: a 200 and a cookie, and nothing stored.",
-    ours="Pages that need no session work. The others say 503 and when to try again, and leave the cookie alone, so"
-    " that everybody is where they were when Redis is back.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_a_frozen_redis_makes_the_request_hang",
-        "ours": "tests/promises/test_08_honest.py::test_a_page_that_needs_the_session_is_503_and_keeps_the_cookie",
-    },
+    seed="Who has a cookie gets a plain 500 on every page, for the session is read first; no error handler of the app "
+    "is asked. Who has none may sign in: a 200 and a cookie, and nothing stored.",
+    ours="Pages that need no session work. The others say 503 and when to try again, and leave the cookie alone, so "
+    "that everybody is where they were when Redis is back.",
+    seed_test="tests/study/test_seed_store.py::test_a_frozen_redis_makes_the_request_hang",
+    ours_test="tests/promises/test_08_honest.py::test_a_page_that_needs_the_session_is_503_and_keeps_the_cookie",
 )
 def redis_away_and_back(story: Story) -> None:
     """Redis restarts while Ada is signed in and Bob is about to be. What do they see, and what is left afterwards?"""
@@ -250,7 +237,7 @@ def redis_away_and_back(story: Story) -> None:
     story.redis_goes_away()
     public = ada.get("/about", "asks for a page that needs no session")
     asked = ada.get("/", "asks for one that does")
-    bobs = bob.post("/login", "signs in as Bob", user="bob", password="builder")  # noqa: S106  # of nobody
+    bobs = sign_in(bob, "bob")
     story.redis_comes_back()
     after = ada.get("/", "looks again")
     bob.get("/", "looks as well")
@@ -264,14 +251,11 @@ def redis_away_and_back(story: Story) -> None:
 
 @SCENARIOS.tells(
     title="A forged cookie, a changed one, an old one",
-    seed="The cookie is the bare sid, so everything that looks like a cookie becomes a question to Redis. And "
-    "nothing in it says how old it is: as long as the record lives, any copy works.",
-    ours="The cookie is signed, and says when. What does not verify, or is too old, is no cookie: Redis is not "
-    "asked. The signature is an HMAC with SHA-256, and keys can be rotated.",
-    tests={
-        "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-        "ours": "tests/promises/test_02_cost.py::test_a_cookie_that_is_not_ours_costs_nothing",
-    },
+    seed="The cookie is the bare sid, so everything that looks like a cookie becomes a question to Redis. And nothing "
+    "in it says how old it is: as long as the record lives, any copy works.",
+    ours="The cookie is signed, and says when. What does not verify, or is too old, is no cookie: Redis is not asked. "
+    "The signature is an HMAC with SHA-256, and keys can be rotated.",
+    ours_test="tests/promises/test_02_cost.py::test_a_cookie_that_is_not_ours_costs_nothing",
 )
 def bad_cookies(story: Story) -> None:
     """Eve makes up a cookie, changes a real one, and tries one from an old backup. Does any of them open a session?"""
@@ -297,12 +281,10 @@ def bad_cookies(story: Story) -> None:
 @SCENARIOS.tells(
     title="A stolen dump of Redis",
     seed="The name of a key is the value of the cookie. Whoever reads a backup of Redis is every user in it.",
-    ours="A cookie is the sid and a signature, and the key for that is in the app, not in Redis. A dump tells what "
-    "was in the sessions, and opens none.",
-    tests={
-        "seed": "tests/study/test_seed_store.py::test_a_login_writes_with_an_end_and_sets_the_cookie",
-        "ours": "tests/promises/test_10_secrets.py::test_a_dump_of_redis_yields_no_usable_cookie",
-    },
+    ours="A cookie is the sid and a signature, and the key for that is in the app, not in Redis. A dump tells what was "
+    "in the sessions, and opens none. Who has the key as well can sign any sid: a new key ends all sessions.",
+    seed_test="tests/study/test_seed_store.py::test_a_login_writes_with_an_end_and_sets_the_cookie",
+    ours_test="tests/promises/test_10_secrets.py::test_a_dump_of_redis_yields_no_usable_cookie",
 )
 def stolen_dump(story: Story) -> None:
     """A thief has last night's backup of Redis, with every key and value in it. Who can he be?"""
@@ -325,11 +307,9 @@ def stolen_dump(story: Story) -> None:
     seed="The store knows a session by its sid, and only the browser knows that. There is no list of a user's "
     "sessions, so there is nothing to end.",
     ours="Each sign-in enters a list of its owner before its record is written. So every session has a name in the "
-    "list, and can be ended from anywhere. A request of the laptop that is under way cannot write it back.",
-    tests={
-        "seed": "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise",
-        "ours": "tests/promises/test_06_sign_out_everywhere.py::test_revoke_keeps_the_session_that_is_named",
-    },
+    "list, and can be ended from anywhere: on the page Devices, say, or by flask sessions revoke. A request of the "
+    "laptop that is under way gets its answer, and its change is dropped: it cannot write the session back.",
+    ours_test="tests/promises/test_06_sign_out_everywhere.py::test_revoke_keeps_the_session_that_is_named",
 )
 def sign_out_everywhere(story: Story) -> None:
     """Ada's laptop is stolen. On her phone she signs out everywhere else. Is the thief out?"""

@@ -57,7 +57,7 @@ def make_seed_oauth(client: Any, clock: Clock, provider: Any) -> Flask:
         if client.execute_command("GET", f"oauth_state:{request.args['state']}") is None:
             abort(400)
         user, _ = provider.begun.pop(request.args["code"], (None, ""))  # a code is good once
-        session["user_id"] = user or abort(403)
+        session["user_id"] = user or abort(403, "The provider takes a code only once.")
         return redirect("/")
 
     return app

@@ -42,15 +42,26 @@ class Scenario:
     about: str  # one sentence, for the list
     seed: str  # why the thirty lines do what they do
     ours: str  # why redis_store.py does
-    tests: dict[str, str]  # by store: what holds that, as "file::name"
+    ours_test: str  # what holds that, as "file::name"
     tell: Callable[[Story], None]
     sides: dict[str, str]  # by store: how it is told, in words
     make_app: Callable[[str, Any, Clock], Flask]  # the app that it is about: for a store, a client, a clock
+    seed_test: str = "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise"
 
     @property
     def name(self) -> str:
         """Its place in a URL."""
         return self.tell.__name__.replace("_", "-")
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Why a store does what it does, by store."""
+        return {"seed": self.seed, "ours": self.ours}
+
+    @property
+    def tests(self) -> dict[str, str]:
+        """What holds that, by store."""
+        return {"seed": self.seed_test, "ours": self.ours_test}
 
     @property
     def code(self) -> str:

@@ -192,7 +192,7 @@ class Tab:
         for name, cookie in [*self.jar.items()]:
             if cookie.ends is not None and cookie.ends <= now:
                 del self.jar[name]
-                self._tell("cookie", "forgets its cookie", why="Its time is over.")
+                self._tell("cookie", "has no cookie any more", why="Its time is over.")
 
     @property
     def cookie(self) -> str:

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from study.explain import explain, explain_cookie, name_script
-from study.recording import Caller, Sent
+from study.recording import Caller, Sent, callers
 from study.redis import Entry, writes
 
 Facts = Sequence[tuple[str, str]]
@@ -18,6 +19,8 @@ REDIS = "Redis"  # its lane
 STORY = ""  # the lane of what is told besides
 MAX_STEPS = 300
 
+#: Where they are told.
+STORIES = {"study/scenarios.py", "study/role_scenarios.py"}
 #: What only passes commands on. Who uses it says more.
 PLUMBING = {"_redis_store/sender.py", "_redis_store/client.py"}
 #: Of study/ and tests/, which only tell, what a story is about.
@@ -57,14 +60,17 @@ class Timeline:
     lock: threading.Lock = field(default_factory=threading.Lock)
     before: Sent | None = None  # the last command since a request began
 
-    def add(self, lane: str, kind: str, title: str, facts: Facts = (), **more: object) -> None:
-        """Note that something happened now. RuntimeError: too much did."""
+    def add(
+        self, lane: str, kind: str, title: str, facts: Facts = (), *, code: Sequence[Place] = (), **more: object
+    ) -> None:
+        """Note that something happened now; without `code`, by the story. RuntimeError: too much did."""
+        code = code or place_in_story()
         with self.lock:
             self.before = None if kind == "request" else self.before
             if len(self.steps) == MAX_STEPS:
                 raise RuntimeError(f"a story has more than {MAX_STEPS} steps")
             at = time.perf_counter() - self.began
-            self.steps.append(Step(len(self.steps) + 1, lane, kind, title, at, facts, **more))  # type: ignore[arg-type]
+            self.steps.append(Step(len(self.steps) + 1, lane, kind, title, at, facts, code=code, **more))  # type: ignore[arg-type]
 
     def add_commands(self, tab: str, commands: Sequence[Sent], show: Callable[[], Sequence[Entry]]) -> None:
         """Note what a request of this tab sent to Redis, in one round trip. `show` returns what Redis holds."""
@@ -88,10 +94,16 @@ class Timeline:
         self.add(tab, "answer", f"gets {status}", facts, why=explain_cookie(self.sessions, cookie), code=code)
 
 
-def places_of(callers: Sequence[Caller]) -> list[Place]:
+def place_in_story() -> list[Place]:
+    """Return the line of the story that is being told."""
+    told = (Place(f"{caller.file}::{caller.name}", caller.line) for caller in callers() if caller.file in STORIES)
+    return [*islice(told, 1)]
+
+
+def places_of(sent_by: Sequence[Caller]) -> list[Place]:
     """Return the function that sent a command, and the one that called it; without those that only pass it on."""
     places: dict[str, Place] = {}
-    for caller in callers:
+    for caller in sent_by:
         name = f"{caller.file}::{caller.name.partition('.<')[0]}"
         telling = caller.file.startswith(("study/", "tests/")) and caller.file not in TOLD
         if caller.file not in PLUMBING and not telling and "<" not in name:
