@@ -75,7 +75,6 @@ def what_a_page_costs(story: Story) -> None:
     ours="The change is found by comparing the JSON of before and after, too. Redis gets both: a script compares the "
     "old one with what is stored, and writes all of the new one. What JSON lacks gets Flask's tags, so that a tuple "
     "comes back as a tuple; what cannot be kept is an error that names the key, before anything is written.",
-    seed_test="tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
     ours_test="tests/promises/test_01_drop_in.py::test_special_types_come_back_as_they_were",
 )
 def deep_inside_a_list(story: Story) -> None:
@@ -227,7 +226,6 @@ def refused_write(story: Story) -> None:
     "is asked. Who has none may sign in: a 200 and a cookie, and nothing stored.",
     ours="Pages that need no session work. The others say 503 and when to try again, and leave the cookie alone, so "
     "that everybody is where they were when Redis is back.",
-    seed_test="tests/study/test_seed_store.py::test_a_frozen_redis_makes_the_request_hang",
     ours_test="tests/promises/test_08_honest.py::test_a_page_that_needs_the_session_is_503_and_keeps_the_cookie",
 )
 def redis_away_and_back(story: Story) -> None:
