@@ -53,7 +53,7 @@ BLOCKS = {
     "docs/jobs.md": {
         "export REDIS_URL": "test_a_worker_sends_what_a_view_enqueued",
         "def init_app": "test_the_example_of_the_page_is_a_job",
-        "$ flask jobs list": "test_the_commands_show_what_the_page_shows",
+        "$ .venv/bin/flask jobs list": "test_the_commands_show_what_the_page_shows",
         ".venv/bin/python benchmarks/jobs.py": "test_jobs_survive_workers_that_are_killed",
     },
     "docs/koa-session2.md": {".venv/bin/python conformance/koa.py": "test_the_conformance_with_koa_is_a_program"},
@@ -74,7 +74,7 @@ BLOCKS = {
     },
     "docs/notifications.md": {
         "with app.app_context()": "test_the_page_shows_how_to_send",
-        "flask notify": "test_the_page_shows_how_to_send",
+        ".venv/bin/flask notify": "test_the_page_shows_how_to_send",
         "retry: 2000": "test_the_page_shows_what_a_browser_gets",
         ".venv/bin/gunicorn": "test_gunicorn_serves_streams_and_pages_as_the_page_says",
     },
@@ -95,7 +95,7 @@ BLOCKS = {
     },
     "docs/sign-out-everywhere.md": {
         "from flask import redirect": "test_a_user_ends_one_session_by_its_handle",
-        "$ flask sessions list": "test_the_commands_list_sessions_as_shown",
+        "$ .venv/bin/flask sessions list": "test_the_commands_list_sessions_as_shown",
         "login_user(user)": "conformance/flask_login_everywhere.py",
         "class User": "conformance/flask_login_everywhere.py",
         "from typing import cast": "test_a_type_checker_reads_the_wheel",

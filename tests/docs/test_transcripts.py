@@ -92,9 +92,9 @@ def test_the_commands_list_sessions_as_shown(server: RedisServer, clock: Clock) 
     with app.app_context():
         _, newest = interface_of(app).sessions_of("ada")
     real = ""
-    for command in re.findall(r"^\$ flask sessions (.*)$", transcript, re.M):
+    for command in re.findall(r"^\$ .venv/bin/flask sessions (.*)$", transcript, re.M):
         words = re.sub(SHORT, newest.sid[:15], command).split()
-        real += f"$ flask sessions {command}\n" + app.test_cli_runner().invoke(cli.sessions, words).stdout
+        real += f"$ .venv/bin/flask sessions {command}\n" + app.test_cli_runner().invoke(cli.sessions, words).stdout
     for varying in (SHORT, r"\d{4}-\d\d-\d\d \d\d:\d\d", r"\d{6} s"):
         real, transcript = (re.sub(varying, "…", text) for text in (real, transcript))
     assert real == transcript
