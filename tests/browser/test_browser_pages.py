@@ -24,6 +24,7 @@ STUDY = (
     "/two-tabs-write?store=seed",
     "/two-tabs-write?store=ours",
     "/source/redis_store.py::RedisSessionInterface?line=99",
+    "/source/tests/promises/test_03_logout_is_final.py::test_a_request_under_way_cannot_bring_a_session_back",
 )
 DESK, ZOOMED, PHONE = (1280, 800), (640, 400), (390, 844)  # to a page, 200 % zoom is half as much room
 
