@@ -5,8 +5,8 @@ The path of one look::
     GET /monitor        -> PING, INFO, SLOWLOG GET
                         -> GET, SET MONITOR:SESSION:samples: the numbers of now join those before
                         <- a page; its charts are SVG, made here
-    GET /monitor/live   the same, asked for every five seconds by static/monitor.js
-                        <- the part of the page that changes
+    GET /monitor/events <- the part of the page that changes, every five seconds (static/monitor.js listens)
+    GET /monitor/live   <- the same, once: where the server has no thread left for a stream
 
 Keys, and how long each lives at most::
 
@@ -14,6 +14,8 @@ Keys, and how long each lives at most::
 
 Only who looks takes samples; all who look, and all processes, share them. The slow log is shown without the arguments
 of its commands, for they are sids. A page that is left open does not keep its session alive.
+
+monitor_stream.py is what all open pages of a process share; monitor_charts.py makes samples and charts.
 
 Settings::
 
@@ -23,29 +25,23 @@ Settings::
 
 from __future__ import annotations
 
-import itertools
+import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
-from flask import Blueprint, Flask, abort, current_app, render_template, request
+from flask import Blueprint, Flask, Response, abort, current_app, render_template, request
+from werkzeug.exceptions import TooManyRequests
 
 import auth
-from redis_store import RedisSessionInterface, StoreUnavailable, skip_refresh
+from redis_store import RETRY_AFTER, RedisSession, RedisSessionInterface, StoreUnavailable, skip_refresh
 from roles import get_lag
+from roles.monitor_charts import Sample, add_sample, draw_all, take_sample
+from roles.monitor_stream import Pages
 
 TIMEOUT = 1  # seconds, at most, that a look waits for Redis
-WINDOW = 300  # seconds that a chart shows
-PAUSE = 2  # seconds, at least, between two samples, however many look
 MAX_AGE = 600  # seconds for which samples outlive the last look
-GAP = 15  # seconds without a sample that a line does not bridge
-WIDTH, HEIGHT = 300, 80  # of a chart
-
-#: What of INFO is a sample.
-SAMPLED = ("used_memory", "connected_clients", "total_commands_processed", "keyspace_hits", "keyspace_misses")
-
-Sample = Mapping[str, float]
 
 blueprint = Blueprint("monitor", __name__)
 
@@ -57,6 +53,7 @@ def init_app(app: Flask) -> None:
     if not isinstance(users, list) or not all(isinstance(user, str) and user for user in users):
         raise ValueError(f"MONITOR_USERS is {users!r}; expected a list of user names")
     if users:
+        app.extensions["monitor"] = Pages(functools.partial(make_part, app), functools.partial(may_look, app))
         app.register_blueprint(blueprint)
         app.jinja_env.globals.setdefault("role_pages", {})["Redis"] = "/monitor"  # type: ignore[index]
 
@@ -65,34 +62,69 @@ def init_app(app: Flask) -> None:
 @auth.login_required
 def page() -> str:
     """Show all of it. 403 for a user who is no administrator."""
-    return show("monitor.html", auth.get_user())
+    check(auth.get_user())
+    return render_template("monitor.html", **describe())
 
 
 @blueprint.get("/monitor/live")
 def live() -> str:
     """Show the part that changes. 403 for anybody else. It does not keep the session alive: no person asked for it."""
+    open_session()
+    return make_part(current_app)
+
+
+@blueprint.get("/monitor/events")
+def events() -> Response:
+    """Send the part that changes, again and again. 403 for anybody else; 429: too many pages are open."""
+    pages: Pages = current_app.extensions["monitor"]
+    stream = pages.serve(open_session().sid)
+    if not pages.join(stream):
+        raise TooManyRequests("Too many pages show Redis.", retry_after=RETRY_AFTER)
+    response = Response(stream, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    response.call_on_close(lambda: pages.leave(stream))
+    return response
+
+
+def open_session() -> RedisSession:
+    """Return the session of an administrator. It is not flask.session, which would be kept alive."""
     skip_refresh()
-    held = get_interface().open_session(current_app, request)  # not flask.session, which would be kept alive
-    return show("monitor_live.html", auth.get_user(held or {}))
+    held = cast(RedisSession, get_interface().open_session(current_app, request))
+    check(auth.get_user(held))
+    return held
 
 
-def show(template: str, user: str | None) -> str:
-    """Return a page about Redis as it is now. 403: this user may not look."""
+def check(user: str | None) -> None:
+    """403: this user may not look."""
     if user not in current_app.config["MONITOR_USERS"]:
         abort(403, "This page is for administrators.")
+
+
+def may_look(app: Flask, sid: str) -> bool:
+    """Return whether a session is an administrator's still. StoreUnavailable."""
+    with app.app_context():
+        return auth.get_user(get_interface().store.get(sid) or {}) in app.config["MONITOR_USERS"]
+
+
+def make_part(app: Flask) -> str:
+    """Return the part of the page that changes."""
+    with app.app_context():
+        return render_template("monitor_live.html", **describe())
+
+
+def describe() -> dict[str, Any]:
+    """Return what the page says of Redis as it is now."""
     seen, now = look(), get_interface().clock()
-    return render_template(
-        template,
-        seen=seen,
-        info=seen.info,
-        lag=get_lag(seen.info),
-        problems=[*judge(seen.info)],
-        charts=[*draw_all(remember(take_sample(seen, now), seen.refused), now)],
-        now=now,
-        show_number=show_number,
-        show_time=show_time,
-        embedded=current_app.extensions.get("embedded"),
-    )
+    return {
+        "seen": seen,
+        "info": seen.info,
+        "lag": get_lag(seen.info),
+        "problems": [*judge(seen.info)],
+        "charts": [*draw_all(remember(take_sample(seen.ping, seen.info, now), seen.refused), now)],
+        "now": now,
+        "show_number": show_number,
+        "show_time": show_time,
+        "embedded": current_app.extensions.get("embedded"),
+    }
 
 
 def get_interface() -> RedisSessionInterface:
@@ -183,55 +215,6 @@ def without_arguments(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, An
         }
         for entry in entries
     ]
-
-
-def take_sample(seen: Look, now: float) -> Sample:
-    """Return the numbers of a look that are drawn."""
-    numbers = {name: seen.info[name] for name in SAMPLED if name in seen.info}
-    return {"at": round(now, 1), "ping": round(seen.ping or 0, 3), **numbers}
-
-
-def add_sample(samples: object, sample: Sample) -> list[Sample]:
-    """Return samples with one more, if it is time for one; without those that are old, malformed, or less complete."""
-    kept: list[Sample] = [
-        each
-        for each in (samples if isinstance(samples, list) else [])
-        if isinstance(each, dict)
-        and all(type(each.get(name)) in (int, float) for name in sample)
-        and sample["at"] - WINDOW <= each["at"] <= sample["at"]
-    ]
-    return kept if kept and sample["at"] - kept[-1]["at"] < PAUSE else [*kept, sample]
-
-
-def draw_all(samples: Sequence[Sample], now: float) -> Iterator[tuple[str, list[float], str]]:
-    """Yield charts: a title with the unit, the values, and the path of a line, as SVG has it."""
-    pairs = [(before, after) for before, after in itertools.pairwise(samples) if after["at"] > before["at"]]
-
-    def rise(pair: tuple[Sample, Sample], name: str) -> float:
-        return pair[1][name] - pair[0][name]  # less than 0: Redis was started again meanwhile
-
-    if "used_memory" in samples[-1]:
-        yield draw("Memory, MB", [(each["at"], each["used_memory"] / 1e6) for each in samples], now)
-        yield draw("Connections", [(each["at"], each["connected_clients"]) for each in samples], now)
-        rates = [(pair[1]["at"], rise(pair, "total_commands_processed") / rise(pair, "at")) for pair in pairs]
-        yield draw("Commands per second", [point for point in rates if point[1] >= 0], now)
-        reads = [(pair[1]["at"], rise(pair, "keyspace_hits"), rise(pair, "keyspace_misses")) for pair in pairs]
-        yield draw(
-            "Hit rate, %",
-            [(at, 100 * hits / (hits + misses)) for at, hits, misses in reads if hits >= 0 < misses + hits],
-            now,
-        )
-    yield draw("PING, ms", [(each["at"], each["ping"]) for each in samples], now)
-
-
-def draw(title: str, points: Sequence[tuple[float, float]], now: float) -> tuple[str, list[float], str]:
-    """Return one chart. The lowest line is 0, the highest value is at the top; a gap in time is one in the line."""
-    values, path, last = [value for _, value in points], "", 0.0
-    for at, value in points:
-        x, y = WIDTH * (1 - (now - at) / WINDOW), HEIGHT * (1 - value / (max(values) or 1))
-        path += f"{'L' if at - last < GAP else 'M'}{x:.1f} {y:.1f}" + ("" if at - last < GAP else "h0")
-        last = at
-    return title, values, path
 
 
 def show_number(value: float) -> str:

@@ -26,13 +26,14 @@ def redis(make_server: Any) -> RedisServer:
 @pytest.fixture
 def site(redis: RedisServer) -> Iterator[str]:
     """The address of the app, of which ada is the administrator."""
-    with serve(make_app(redis.connect())) as url:
+    app = make_app(redis.connect())
+    app.extensions["monitor"].interval = 0.5
+    with serve(app) as url:
         yield url
 
 
 def test_the_page_renews_itself(page: Page, site: str, redis: RedisServer) -> None:
-    """What went wrong meanwhile appears, and a line grows, without a reload."""
-    page.clock.install()
+    """What went wrong meanwhile appears, without a reload."""
     sign_in(page, site)
     page.get_by_role("link", name="Redis", exact=True).click()
     assert heading(page) == "Redis, now"
@@ -40,7 +41,6 @@ def test_the_page_renews_itself(page: Page, site: str, redis: RedisServer) -> No
     assert page.get_by_text("Nothing is wrong").is_visible()
     page.evaluate("window.mark = true")
     redis.connect().config_set("maxmemory-policy", "allkeys-lru")
-    page.clock.run_for(5000)
     page.get_by_text("RedisMayEvict").wait_for()
     assert page.get_by_text("It is renewed every five seconds.").is_visible()
     assert page.evaluate("window.mark")
@@ -50,14 +50,39 @@ def test_a_page_whose_user_was_signed_out_leads_to_the_sign_in(
     page: Page, site: str, redis: RedisServer, problems: Problems
 ) -> None:
     """And shows nothing any more."""
-    page.clock.install()
     sign_in(page, site)
     page.goto(f"{site}/monitor")
-    redis.connect().flushall()
     with page.expect_navigation():
-        page.clock.run_for(5000)
+        redis.connect().flushall()
     assert heading(page) == "Sign in"
-    assert [problem.partition(":")[0] for problem in problems] == ["403"]
+    assert {problem.partition(":")[0] for problem in problems} == {"403"}
+    problems.clear()
+
+
+def test_a_page_says_that_redis_is_away(page: Page, site: str, redis: RedisServer) -> None:
+    """What it shows is old then; when Redis is back it goes on."""
+    sign_in(page, site)
+    page.goto(f"{site}/monitor")
+    away = page.get_by_text("Redis does not answer")
+    assert not away.is_visible()
+    redis.freeze()
+    away.wait_for()
+    assert "stale" in (page.locator("#live").get_attribute("class") or "")
+    redis.thaw()
+    away.wait_for(state="hidden")
+    assert page.locator("#live").get_attribute("class") == ""
+
+
+def test_a_page_without_a_stream_asks(page: Page, site: str, redis: RedisServer, problems: Problems) -> None:
+    """Where the server has no thread left for one."""
+    page.route("**/monitor/events", lambda route: route.fulfill(status=429))
+    sign_in(page, site)
+    redis.connect().config_set("maxmemory-policy", "allkeys-lru")
+    page.goto(f"{site}/monitor")
+    with page.expect_response("**/monitor/live") as caught:
+        pass
+    assert caught.value.status == 200
+    assert {problem.partition(":")[0] for problem in problems} == {"429"}
     problems.clear()
 
 

@@ -9,7 +9,8 @@ import pytest
 from support.docstrings import assert_page
 from support.project import PAGES
 
-from roles.monitor import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all, judge, without_arguments
+from roles.monitor import judge, without_arguments
+from roles.monitor_charts import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all
 
 NOW = 1_000_000.0
 WELL = {
