@@ -121,7 +121,6 @@ def describe() -> dict[str, Any]:
         "problems": [*judge(seen.info)],
         "charts": [*draw_all(remember(take_sample(seen.ping, seen.info, now), seen.refused), now)],
         "now": now,
-        "show_number": show_number,
         "show_time": show_time,
         "embedded": current_app.extensions.get("embedded"),
     }
@@ -215,11 +214,6 @@ def without_arguments(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, An
         }
         for entry in entries
     ]
-
-
-def show_number(value: float) -> str:
-    """Return a number as people write it."""
-    return f"{value:,.2f}".removesuffix(".00")
 
 
 def show_time(at: float) -> str:

@@ -10,7 +10,7 @@ from support.docstrings import assert_page
 from support.project import PAGES
 
 from roles.monitor import judge, without_arguments
-from roles.monitor_charts import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all
+from roles.monitor_charts import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all, find_top, take_sample
 
 NOW = 1_000_000.0
 WELL = {
@@ -51,11 +51,13 @@ def test_what_is_wrong_has_the_name_of_its_alert(change: Mapping[str, Any], expe
 
 
 def test_a_sample_joins_those_before() -> None:
-    """Old ones go, those of the future too, and two at one moment are one."""
+    """Old ones go, those of the future too; of several at one moment the last one stays, until there is a next."""
     old, kept, future = {"at": NOW - WINDOW - 1, "ping": 1}, {"at": NOW - PAUSE, "ping": 2}, {"at": NOW + 1, "ping": 3}
     sample = {"at": NOW, "ping": 4}
     assert add_sample([old, kept, future], sample) == [kept, sample]
-    assert add_sample([sample], {"at": NOW + 1, "ping": 5}) == [sample]
+    one, two = {"at": NOW + 1, "ping": 5}, {"at": NOW + 1.5, "ping": 6}
+    assert add_sample([sample], one) == [sample, one]
+    assert add_sample([sample, one], two) == [sample, two]
 
 
 @pytest.mark.parametrize("samples", [None, 5, "x", {}, [None, 1, [], {}, {"at": NOW}, {"at": "x", "ping": 1}]])
@@ -68,21 +70,54 @@ def test_malformed_samples_are_dropped(samples: object) -> None:
 def test_there_are_never_more_samples_than_fit() -> None:
     """However often somebody looks."""
     samples: list[Mapping[str, float]] = []
-    for step in range(10 * WINDOW):
+    for step in range(4 * WINDOW):
         samples = add_sample(samples, {"at": NOW + step / 2, "ping": 1})
-    assert WINDOW / PAUSE <= len(samples) <= WINDOW / PAUSE + 1
+    assert WINDOW / PAUSE <= len(samples) <= WINDOW / PAUSE + 2
 
 
 def test_a_line_goes_from_left_to_right_and_has_gaps() -> None:
-    """The latest is at the right edge, the highest at the top, 0 at the bottom; a single point is a dot."""
+    """The latest is at the right edge, the top of the scale at the top, 0 at the bottom; a single point is a dot."""
     points = [(NOW - 2 * GAP, 0.0), (NOW - 1, 1.0), (NOW, 2.0)]
-    assert draw("Title", points, NOW) == (
-        "Title",
-        [0.0, 1.0, 2.0],
-        f"M{WIDTH - WIDTH * 2 * GAP / WINDOW:.1f} {HEIGHT}.0h0M{WIDTH - 1}.0 {HEIGHT / 2:.1f}h0L{WIDTH}.0 0.0",
+    assert draw(points, 2, WINDOW, NOW) == (
+        f"M{WIDTH - WIDTH * 2 * GAP / WINDOW:.1f} {HEIGHT}.0h0M{WIDTH - 1}.0 {HEIGHT / 2:.1f}h0L{WIDTH}.0 0.0"
     )
-    assert draw("Title", [], NOW) == ("Title", [], "")
-    assert draw("Title", [(NOW, 0.0)], NOW)[2] == f"M{WIDTH}.0 {HEIGHT}.0h0"
+    assert draw([], 2, WINDOW, NOW) == ""
+    assert draw([(NOW, 0.0)], 2, WINDOW, NOW) == f"M{WIDTH}.0 {HEIGHT}.0h0"
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, 1), (0.4, 1), (1, 1), (1.01, 2), (2.1, 5), (7, 10), (10, 10), (123, 200), (4e5, 5e5)]
+)
+def test_a_scale_ends_with_a_round_number(highest: float, top: float) -> None:
+    """Not below the highest value, and never so low that noise fills the chart."""
+    assert find_top(highest, 1) == top
+
+
+@pytest.mark.parametrize(
+    ("age", "start"), [(0, "30 s ago"), (30, "30 s ago"), (31, "1 min ago"), (90, "2 min ago"), (300, "5 min ago")]
+)
+def test_a_chart_begins_where_the_samples_do(age: float, start: str) -> None:
+    """Not with five minutes of nothing; and all charts show the same time."""
+    samples = [{"at": NOW - age, "ping": 0.5}, {"at": NOW, "ping": 0.25}]
+    (chart,) = draw_all(samples, NOW)
+    assert (chart.start, chart.scale, chart.show(chart.values[-1])) == (start, "1 ms", "0.25")
+
+
+def test_a_redis_that_does_not_answer_is_not_a_fast_one() -> None:
+    """Without an answer there is no time of one."""
+    assert take_sample(None, {}, NOW) == {"at": NOW}
+    (chart,) = draw_all([{"at": NOW - 5, "ping": 2.0}, {"at": NOW}], NOW)
+    assert chart.values == [2.0]
+
+
+def test_two_looks_at_one_moment_make_no_rate() -> None:
+    """It would be that of the looks themselves."""
+    samples = [
+        {"at": at, "used_memory": 1, "connected_clients": 1, "total_commands_processed": n, "ping": 1}
+        | {"keyspace_hits": 1, "keyspace_misses": 1}
+        for at, n in [(NOW - 10, 0), (NOW, 50), (NOW + 0.1, 70)]
+    ]
+    assert next(chart.values for chart in draw_all(samples, NOW) if chart.title == "Commands per second") == [5]
 
 
 def test_a_restart_of_redis_is_no_rate() -> None:
@@ -93,7 +128,7 @@ def test_a_restart_of_redis_is_no_rate() -> None:
         return {"at": at, "ping": 1, **dict.fromkeys(names, number)}
 
     samples = [sample(NOW - 20, 100), sample(NOW - 10, 200), sample(NOW, 5)]
-    charts = {title: values for title, values, _ in draw_all(samples, NOW)}
+    charts = {chart.title: chart.values for chart in draw_all(samples, NOW)}
     assert charts["Commands per second"] == [10]
     assert charts["Hit rate, %"] == [50]
 

@@ -108,12 +108,33 @@ def test_the_charts_have_a_table_beside_them(server: RedisServer, clock: Clock) 
     assert 0 < rate < 10
 
 
+def test_a_chart_has_a_scale(server: RedisServer, clock: Clock) -> None:
+    """The top with its unit, 0, and the time; with one reading it says that it waits for the next."""
+    web = signed_in(make_app(server.connect(), clock=clock))
+    first = re.findall(r'<div class="plot" aria-hidden="true">(.*?)</div>', text_of(web), re.S)
+    assert all("waiting for the next reading" in plot for plot in first)
+    clock.move(10)
+    second = re.findall(r'<div class="plot" aria-hidden="true">(.*?)</div>', text_of(web), re.S)
+    words = [re.findall(r"<span>(.*?)</span>", plot) for plot in second]
+    assert [top.partition(" ")[2] for top, *_ in words] == ["MB", "", "", "%", "ms"]
+    assert {zero for _, zero, *_ in words} == {"0"}
+    assert [words[0][2:], words[4][2:]] == [["30 s ago", "now"]] * 2
+
+
+def test_the_time_of_a_ping_is_the_same_everywhere(server: RedisServer) -> None:
+    """That of this look."""
+    web = signed_in(make_app(server.connect()))
+    for _ in range(3):
+        page = text_of(web)
+        (caption,) = re.findall(r"PING, ms<b>(.*?)</b>", page)
+        assert facts(page)["PING"] == f"{caption} ms"
+        assert numbers(page)["PING, ms"][0] == caption
+
+
 def test_samples_are_shared_and_end(client: Any, clock: Clock) -> None:
-    """By all processes on one Redis, for as long as the docstring says; two looks at one moment are one sample."""
+    """By all processes on one Redis, for as long as the docstring says."""
     one, two = (signed_in(make_app(client, clock=clock)) for _ in range(2))
     text_of(one)
-    text_of(two)
-    assert "L" not in re.findall(r'class="line" d="(.*?)"', text_of(one))[-1]
     clock.move(10)
     assert "L" in re.findall(r'class="line" d="(.*?)"', text_of(two))[-1]
     assert_keys(client, "monitor")
