@@ -8,7 +8,8 @@ The path of one scrape::
 
 Keys: none. Signals feed the counters: those of the sessions, and what other roles tell. What comes from
 Redis has the name that redis_exporter gives it. There are never more than 50 series, and no label holds a user, a sid
-or a path. When Redis is away, ``redis_up`` is 0, and all that is counted here is there.
+or a path. When Redis is away, ``redis_up`` is 0, and all that is counted here is there. A Cluster counts as one: sums,
+and of what has no sum the worst of its servers.
 
 The processes of a server with several of them count together in the folder that ``PROMETHEUS_MULTIPROC_DIR`` names in
 the environment. Without it each process answers for itself.
@@ -33,16 +34,15 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Response, current_app, request
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client import values as prometheus_values
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from redis_store import RedisSessionInterface, StoreUnavailable, signals, skip_refresh
-from roles import EVENTS, get_lag, happened
+from redis_store import RedisSessionInterface, signals, skip_refresh
+from roles import EVENTS, happened
+from roles.metrics_redis import ask_redis, describe
 
 MIN_TOKEN = 32  # bytes
-TIMEOUT = 1  # seconds, at most, that a scrape waits for Redis
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 MERGES = ("write", "login", "logout", "regenerate")
@@ -62,25 +62,6 @@ COUNTED = [
 #: The store's verbs in three classes, by the command of each: to read, to write, to compare and set.
 VERBS = {"GET": "get", "SET": "set", "GETDEL": "set", "EXPIRE": "set", "DEL": "set", "EVAL": "update"}
 BUCKETS = (0.01, 0.1)  # seconds: what is slow, and what is nearly a timeout
-
-#: The names that redis_exporter gives to what INFO says.
-INFO = {
-    "redis_memory_used_bytes": "used_memory",
-    "redis_memory_max_bytes": "maxmemory",
-    "redis_connected_clients": "connected_clients",
-    "redis_rejected_connections_total": "rejected_connections",
-    "redis_keyspace_hits_total": "keyspace_hits",
-    "redis_keyspace_misses_total": "keyspace_misses",
-    "redis_evicted_keys_total": "evicted_keys",
-    "redis_rdb_last_bgsave_status": "rdb_last_bgsave_status",
-    "redis_aof_last_write_status": "aof_last_write_status",
-}
-OF_MASTER = {"redis_connected_slaves": "connected_slaves"}
-OF_REPLICA = {
-    "redis_master_link_up": "master_link_status",
-    "redis_master_last_io_seconds_ago": "master_last_io_seconds_ago",
-}
-KIND = ("role", "redis_version", "redis_mode", "maxmemory_policy")  # labels of redis_instance_info
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -113,47 +94,6 @@ def is_allowed() -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
-def ask_redis() -> dict[str, Any]:
-    """Return the answers to commands, as far as there are any, and the seconds that the first took. Raises nothing."""
-    sender = cast(RedisSessionInterface, current_app.session_interface).store.sender.within(TIMEOUT)
-    found: dict[str, Any] = {}
-    commands = ("INFO", "SLOWLOG LEN")
-    for command in commands if sender.clustered else ("PING", *commands):  # redis-py fails to send PING to a Cluster
-        start = time.perf_counter()
-        try:
-            found[command] = sender.run(command)
-            found["seconds"] = found.get("seconds", time.perf_counter() - start)
-        except StoreUnavailable:  # an ACL or a provider may forbid it; PING is refused, too, when the disk is full
-            if command != "PING" and not found:
-                break  # it cannot be reached
-    return found
-
-
-# Policy: pure functions -----------------------------------------------------------------------------------------------
-
-
-def describe(found: Mapping[str, Any]) -> Iterator[Metric]:
-    """Yield what Redis answered, as far as it did: at most 15 series."""
-    info = found.get("INFO", {})
-    fields = INFO | (OF_REPLICA if info.get("role") == "slave" else OF_MASTER)
-    numbers = {
-        "redis_up": bool(found),
-        "redis_exporter_last_scrape_ping_time_seconds": found.get("seconds"),
-        "redis_slowlog_length": found.get("SLOWLOG LEN"),
-        "redis_connected_slave_lag_seconds": get_lag(info),
-        **{name: info.get(field) for name, field in fields.items()},
-    }
-    for name, value in numbers.items():
-        if value is not None:
-            number = value in ("ok", "up") if isinstance(value, str) else value  # a status: whether all is well
-            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield kind(name, "As redis_exporter has it.", float(number))
-    if info:
-        instance = GaugeMetricFamily("redis_instance_info", "Which Redis this is.", labels=KIND)
-        instance.add_metric([str(info.get(name, "")) for name in KIND], 1)
-        yield instance
-
-
 # Counting -------------------------------------------------------------------------------------------------------------
 
 
@@ -174,12 +114,12 @@ class Metrics:
             event.connect(self.listeners[-1], app)
         name, text = "redis_store_command_seconds", "How long the store waited for an answer."
         waits = Histogram(name, text, ["verb"], buckets=BUCKETS, registry=self.registry)
-        store = cast(RedisSessionInterface, app.session_interface).store
-        time_commands(store.client, {verb: waits.labels(verb).observe for verb in VERBS.values()})
+        self.store = cast(RedisSessionInterface, app.session_interface).store
+        time_commands(self.store.client, {verb: waits.labels(verb).observe for verb in VERBS.values()})
 
     def collect(self) -> Iterator[Metric]:
         """Yield all of it, as a collector of Prometheus' library does."""
-        yield from describe(ask_redis())
+        yield from describe(ask_redis(self.store))
         if folder := os.environ.get(FOLDER):
             files = [str(file) for file in Path(folder).glob("*.db") if file.stat().st_size]  # one may be just made
         for metric in MultiProcessCollector.merge(files) if folder else self.registry.collect():

@@ -2,7 +2,7 @@
 
 The path of one look::
 
-    GET /monitor        -> PING, INFO, SLOWLOG GET
+    GET /monitor        -> PING, INFO, SLOWLOG GET; of a Cluster, to each server
                         -> GET, SET MONITOR:SESSION:samples: the numbers of now join those before
                         <- a page; its charts are SVG, made here
     GET /monitor/events <- the part of the page that changes, every five seconds (static/monitor.js listens)
@@ -10,26 +10,28 @@ The path of one look::
 
 Keys, and how long each lives at most::
 
-    MONITOR:SESSION:samples    600 s   {"samples": [{"at", "ping", …}, …]}
+    MONITOR:SESSION:samples    3600 s   {"samples": [{"at", "ping", …}, …], "replicas": [how many there were, and when]}
 
 Only who looks takes samples; all who look, and all processes, share them. The slow log is shown without the arguments
 of its commands, for they are sids. A page that is left open does not keep its session alive.
 
-monitor_stream.py is what all open pages of a process share; monitor_charts.py makes samples and charts.
+monitor_look.py asks Redis; monitor_charts.py makes samples and charts; monitor_stream.py is what all open pages of a
+process share.
 
 Settings::
 
-    MONITOR_USERS   []   names of the users who may look; without any there is no /monitor
-                         (if the app's Redis is inside its process: the demo account)
+    MONITOR_USERS      []   names of the users who may look; without any there is no /monitor
+                            (if the app's Redis is inside its process: the demo account)
+    MONITOR_REPLICAS    0   replicas that there have to be; with fewer, or fewer than an hour ago, some are missing
 """
 
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, render_template, request
 from werkzeug.exceptions import TooManyRequests
@@ -37,11 +39,11 @@ from werkzeug.exceptions import TooManyRequests
 import auth
 from redis_store import RETRY_AFTER, RedisSession, RedisSessionInterface, StoreUnavailable, skip_refresh
 from roles import get_lag
-from roles.monitor_charts import Sample, add_sample, draw_all, take_sample
+from roles.monitor_charts import add_sample, draw_all, take_sample
+from roles.monitor_look import Look, explain, look
 from roles.monitor_stream import Pages
 
-TIMEOUT = 1  # seconds, at most, that a look waits for Redis
-MAX_AGE = 600  # seconds for which samples outlive the last look
+HOUR = 3600  # seconds for which the samples, and how many replicas there were, outlive the last look
 
 blueprint = Blueprint("monitor", __name__)
 
@@ -52,6 +54,9 @@ def init_app(app: Flask) -> None:
     users = app.config.setdefault("MONITOR_USERS", [*demo[:1]])
     if not isinstance(users, list) or not all(isinstance(user, str) and user for user in users):
         raise ValueError(f"MONITOR_USERS is {users!r}; expected a list of user names")
+    replicas = app.config.setdefault("MONITOR_REPLICAS", 0)
+    if type(replicas) is not int or replicas < 0:
+        raise ValueError(f"MONITOR_REPLICAS is {replicas!r}; expected a whole number, 0 or more")
     if users:
         app.extensions["monitor"] = Pages(functools.partial(make_part, app), functools.partial(may_look, app))
         app.register_blueprint(blueprint)
@@ -113,13 +118,15 @@ def make_part(app: Flask) -> str:
 
 def describe() -> dict[str, Any]:
     """Return what the page says of Redis as it is now."""
-    seen, now = look(), get_interface().clock()
+    seen, now = look(get_interface().store), get_interface().clock()
+    info, kept = seen.info, remember(seen, now)
+    most = max(kept["replicas"][0], current_app.config["MONITOR_REPLICAS"])
     return {
         "seen": seen,
-        "info": seen.info,
-        "lag": get_lag(seen.info),
-        "problems": [*judge(seen.info)],
-        "charts": [*draw_all(remember(take_sample(seen.ping, seen.info, now), seen.refused), now)],
+        "info": info,
+        "get_lag": get_lag,
+        "problems": [*judge_all(seen.infos, seen.down, most)],
+        "charts": [*draw_all(kept["samples"], now)],
         "now": now,
         "show_time": show_time,
         "embedded": current_app.extensions.get("embedded"),
@@ -131,55 +138,47 @@ def get_interface() -> RedisSessionInterface:
     return cast(RedisSessionInterface, current_app.session_interface)
 
 
-# Redis ----------------------------------------------------------------------------------------------------------------
+def remember(seen: Look, now: float) -> dict[str, Any]:
+    """Return the samples of the last minutes with this one, and the most replicas of the last hour.
 
-
-class Look(NamedTuple):
-    """What Redis answered."""
-
-    ping: float | None  # milliseconds; None: it cannot be reached
-    info: Mapping[str, Any]  # empty: it does not tell
-    slow: Sequence[Mapping[str, Any]]  # the latest first
-    refused: dict[str, str]  # command -> why it has no answer
-
-
-def look() -> Look:
-    """Ask Redis how it is. Raises nothing."""
-    sender = get_interface().store.sender.within(TIMEOUT)
-    found: dict[str, Any] = {}
-    refused: dict[str, str] = {}
-    commands: list[tuple[Any, ...]] = [("PING",), ("INFO",), ("SLOWLOG GET", 10)]
-    start = time.perf_counter()
-    for command in commands[sender.clustered :]:  # redis-py fails to send PING to a Cluster
-        try:
-            found[command[0]] = sender.run(*command)
-            found.setdefault("ms", 1000 * (time.perf_counter() - start))
-        except StoreUnavailable as error:
-            refused[command[0]] = explain(str(error))
-    return Look(found.get("ms"), found.get("INFO", {}), without_arguments(found.get("SLOWLOG GET", [])), refused)
-
-
-def remember(sample: Sample, refused: dict[str, str]) -> list[Sample]:
-    """Return the samples of the last minutes with this one, and keep them for the next look, if that can be done."""
-    store, samples = get_interface().namespace("MONITOR"), [sample]
+    They are kept for the next look, if that can be done.
+    """
+    store, before = get_interface().namespace("MONITOR"), dict[str, Any]()
+    with suppress(StoreUnavailable):
+        before = store.get("samples") or {}
+    kept = {
+        "samples": add_sample(before.get("samples"), take_sample(seen.ping, seen.info, now)),
+        "replicas": add_replicas(before.get("replicas"), seen.info.get("connected_slaves", 0), now),
+    }
     try:
-        samples = add_sample((store.get("samples") or {}).get("samples"), sample)
-        store.set({"samples": samples}, "samples", max_age=MAX_AGE)  # of two at the same moment, one is enough
+        store.set(kept, "samples", max_age=HOUR)  # of two at the same moment, one is enough
     except StoreUnavailable as error:  # full, say, or a replica: then this page is needed
-        refused["The samples of the charts"] = explain(str(error))
-    return samples
+        seen.refused["The samples of the charts"] = explain(str(error))
+    return kept
 
 
 # Policy: pure functions -----------------------------------------------------------------------------------------------
 
 
-def explain(message: str) -> str:
-    """Return why something cannot be had, in few words: those of the store are also about other things."""
-    if "ACL" in message:
-        return "Redis's ACL forbids it"
-    if "does not know" in message:
-        return "this Redis does not know it, or its provider forbids it"
-    return message.partition(" failed with ")[2] or message
+def add_replicas(noted: object, number: int, now: float) -> tuple[int, float]:
+    """Return the most replicas that were seen in the last hour, and when."""
+    match noted:
+        case [int(most), int() | float() as at] if number < most and now - HOUR <= at <= now:
+            return most, at
+    return number, now
+
+
+def judge_all(infos: Mapping[str, Mapping[str, Any]], down: Iterable[str], most: int) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the servers, of which there should be so many replicas."""
+    for name in down:
+        yield "RedisDown", f"{name} does not answer."
+    for name, info in infos.items():
+        for alert, sentence in judge(info):
+            if not (name and alert == "RedisIsReplica"):  # in a Cluster some are, and the client knows which
+                yield alert, f"{name}: {sentence}" if name else sentence
+    masters = [info for info in infos.values() if info.get("role") == "master"]
+    if masters and (number := sum(info.get("connected_slaves", 0) for info in masters)) < most:
+        yield "RedisReplicaMissing", f"Its replicas are {number}, and should be {most}."
 
 
 def judge(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -202,18 +201,6 @@ def judge(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "RedisSnapshotFails", "It could not write its last snapshot (RDB)."
     if info.get("aof_last_write_status", "ok") != "ok":
         yield "RedisAppendFails", "It could not write its append-only file (AOF)."
-
-
-def without_arguments(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries of a slow log as they may be shown: of a command only its name."""
-    return [
-        {
-            "at": entry["start_time"],
-            "ms": entry["duration"] / 1000,
-            "name": entry["command"].split()[0].decode(errors="replace"),
-        }
-        for entry in entries
-    ]
 
 
 def show_time(at: float) -> str:

@@ -13,7 +13,7 @@ from support.docstrings import assert_page
 from support.project import PAGES, blocks, section
 from support.roles.metrics import make_app, scrape
 
-from roles import metrics
+from roles import metrics_redis
 
 PAGE = PAGES["docs/metrics.md"]
 
@@ -26,7 +26,7 @@ def test_the_page_has_the_setting_of_the_role() -> None:
 def test_the_page_has_each_series(request: pytest.FixtureRequest) -> None:
     """Those that may come from Redis, and those that this app counts."""
     listed = re.findall(r"^\| `(\w+)`", section("docs/metrics.md", "What it tells"), re.M)
-    of_redis = {*metrics.INFO, *metrics.OF_MASTER, *metrics.OF_REPLICA}
+    of_redis = {*metrics_redis.INFO, *metrics_redis.OF_MASTER, *metrics_redis.OF_REPLICA}
     of_redis |= {"redis_slowlog_length", "redis_instance_info", "redis_connected_slave_lag_seconds"}
     shown = {re.sub(r"(_bucket|_sum|_count)?({.*)?$", "", name) for name in scrape(make_app(fakeredis.FakeRedis()))}
     assert {*listed} == shown | of_redis

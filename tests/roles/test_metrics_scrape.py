@@ -12,9 +12,8 @@ import pytest
 from support.demo import CONFIG, sign_in
 from support.project import PERMISSIONS, ROOT
 from support.roles.metrics import BEARER, TOKEN, make_app, parse, scrape
-from support.roles.monitor import facts, signed_in, text_of
 from support.servers import PATIENCE, RedisServer
-from support.topology import ClusterGroup, SentinelGroup, running, wait_until
+from support.topology import SentinelGroup, running, wait_until
 
 from app import create_app
 from redis_store import connect
@@ -180,17 +179,6 @@ def test_a_file_that_is_just_made_fails_no_scrape(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.thorough
-def test_on_a_cluster_it_tells_of_one_server(tmp_path: Path) -> None:
-    """By INFO, for redis-py cannot send it a PING the way the store sends commands; and so does /monitor."""
-    with running(ClusterGroup(tmp_path)) as group:
-        client = connect(group.url)
-        app = create_app({**CONFIG, "METRICS_TOKEN": TOKEN, "MONITOR_USERS": ["ada"]}, client)
-        assert {*of_redis(scrape(app))} == NAMES
-        assert facts(text_of(signed_in(app)))["Version"].endswith("cluster")
-        client.close()
-
-
-@pytest.mark.thorough
 def test_a_master_and_its_replica_tell_how_far_apart_they_are(tmp_path: Path) -> None:
     """The master how long it has not heard of its replica; the replica whether it has its master."""
     with running(SentinelGroup(tmp_path, down_after=60_000)) as group:
@@ -231,5 +219,7 @@ def test_no_label_says_who_or_where(server: RedisServer) -> None:
     names = [name for name in scrape(app) if "{" in name and not name.startswith("redis_instance_info")]
     labels = {label for name in names for label in re.findall(r'(\w+)="([^"]*)"', name)}
     assert {label for label, _ in labels} == {"reason", "event", "verb", "le"}
-    words = "".join((ROOT / path).read_text() for path in ("roles/metrics.py", "roles/__init__.py"))
+    words = "".join(
+        (ROOT / path).read_text() for path in ("roles/metrics.py", "roles/metrics_redis.py", "roles/__init__.py")
+    )
     assert all(f'"{value}"' in words for label, value in labels if label != "le")

@@ -9,8 +9,9 @@ import pytest
 from support.docstrings import assert_page
 from support.project import PAGES
 
-from roles.monitor import judge, without_arguments
+from roles.monitor import HOUR, add_replicas, judge, judge_all
 from roles.monitor_charts import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all, find_top, take_sample
+from roles.monitor_look import without_arguments
 
 NOW = 1_000_000.0
 WELL = {
@@ -48,6 +49,35 @@ def test_what_is_wrong_has_the_name_of_its_alert(change: Mapping[str, Any], expe
     """Each thing by itself; and what a Redis does not tell is not wrong."""
     assert [name for name, _ in judge({**WELL, **change})] == expected
     assert [name for name, _ in judge(change) if name not in expected] == []
+
+
+def test_a_missing_replica_is_noticed() -> None:
+    """Fewer than an hour ago, or than the setting says; in a Cluster the replicas of all masters count."""
+    noted = add_replicas(None, 2, NOW)
+    assert noted == (2, NOW)
+    assert add_replicas([*noted], 1, NOW + HOUR) == (2, NOW)
+    assert add_replicas([*noted], 1, NOW + HOUR + 1) == (1, NOW + HOUR + 1)
+    assert add_replicas([*noted], 3, NOW + 1) == (3, NOW + 1)
+    assert [*judge_all({"": WELL}, [], 1)] == []
+    assert [*judge_all({"": WELL}, [], 2)] == [("RedisReplicaMissing", "Its replicas are 1, and should be 2.")]
+    assert [*judge_all({"a:1": WELL, "b:1": WELL}, [], 2)] == []
+
+
+@pytest.mark.parametrize(
+    "noted", [None, 5, "x", {}, [], [2], ["2", NOW], [2, "x"], [2, NOW + 1], [[2], NOW], [2, None]]
+)
+def test_a_malformed_note_of_replicas_is_none(noted: object) -> None:
+    """Or one of the future."""
+    assert add_replicas(noted, 1, NOW) == (1, NOW)
+
+
+def test_what_is_wrong_with_a_cluster_names_the_server() -> None:
+    """That some of its servers are replicas is not wrong."""
+    replica = {"role": "slave", "master_link_status": "down"}
+    assert [*judge_all({"a:1": WELL, "b:1": replica}, ["c:1"], 1)] == [
+        ("RedisDown", "c:1 does not answer."),
+        ("RedisReplicaLostMaster", "b:1: It has lost its master, and what it holds grows old."),
+    ]
 
 
 def test_a_sample_joins_those_before() -> None:
@@ -136,7 +166,7 @@ def test_a_restart_of_redis_is_no_rate() -> None:
 def test_of_a_slow_command_there_is_its_name() -> None:
     """Whatever follows it."""
     entry = {"start_time": 5, "duration": 1500, "command": b"GET SESSION:a\nb", "client_name": b"x"}
-    assert without_arguments([entry]) == [{"at": 5, "ms": 1.5, "name": "GET"}]
+    assert [*without_arguments("", [entry])] == [{"server": "", "at": 5, "ms": 1.5, "name": "GET"}]
 
 
 def test_the_page_has_the_setting_and_the_key_of_the_role() -> None:
