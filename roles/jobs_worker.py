@@ -132,7 +132,7 @@ class Worker(rq.Worker):
         jobs = current_app.extensions["jobs"]
         for queue in cast(list[Queue], self.queues):
             if queue.acquire_maintenance_lock():
-                clean_registries(queue)
+                clean_registries(queue, exception_handlers=[tell_if_given_up])
                 clean_worker_registry(queue)
                 queue.intermediate_queue.cleanup(self, queue)
                 if (scheduled := queue.scheduled_job_registry).get_jobs_to_schedule():
@@ -154,6 +154,12 @@ def make_worker(kind: type[Worker] = Worker) -> Worker:
         job_monitoring_interval=BEAT,
         log_job_description=False,
     )
+
+
+def tell_if_given_up(job: rq.job.Job, *_: object) -> None:
+    """Tell that a job whose worker was killed has failed, if it will not be tried again."""
+    if not job.should_retry:
+        tell("job-failed")
 
 
 # The command line -------------------------------------------------------------------------------------------------

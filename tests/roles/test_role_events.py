@@ -98,7 +98,33 @@ def test_a_job_is_told_when_it_is_done_or_no_try_is_left(jobs_app: Flask) -> Non
     assert jobs.status(client) == "failed"
 
 
+def test_a_job_is_told_when_its_last_worker_is_killed(jobs_app: Flask) -> None:
+    """Whether that had begun to run it or not; and not before."""
+    told: Told = []
+
+    def listen(sender: Any, *, reason: str, **_: Any) -> None:
+        told.append(reason)
+
+    client = interface_of(jobs_app).store.client
+    with happened.connected_to(listen, jobs_app):
+        for running in (True, False):
+            jobs.enqueue(jobs_app)
+            for _ in range(4):
+                assert told == []
+                jobs.die(jobs_app, running=running)
+                jobs.notice(jobs_app)
+                jobs.let_time_pass(client)
+                jobs.notice(jobs_app)
+                if jobs.status(client) == "scheduled":
+                    jobs.make_due(client)
+                    jobs.notice(jobs_app)
+            assert jobs.status(client) == "failed"
+            assert told == ["job-failed"]
+            told.clear()
+            client.flushall()
+
+
 def test_each_event_is_told_by_some_role() -> None:
     """The list has no other."""
     code = "".join(path.read_text() for path in (ROOT / "roles").glob("[a-z]*.py"))
-    assert sorted(re.findall(r"\btell\(\"([\w-]+)\"\)", code)) == sorted(EVENTS)
+    assert {*re.findall(r"\btell\(\"([\w-]+)\"\)", code)} == {*EVENTS}

@@ -66,6 +66,12 @@ def die(app: Flask, *, running: bool) -> None:
             worker.prepare_job_execution(taken[0], remove_from_intermediate_queue=True)
 
 
+def notice(app: Flask) -> None:
+    """Let a worker see to what others left behind, and take nothing."""
+    with app.app_context():
+        make_worker(InProcess).run_maintenance_tasks()
+
+
 def make_due(client: Any, job_id: str = JOB) -> None:
     """Let the time pass until a job is due."""
     assert client.zscore("rq:scheduled:jobs", job_id) is not None
