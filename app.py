@@ -38,6 +38,7 @@ from redis_store import (
     StoreUnavailable,
     connect,
     shorten,
+    signals,
     skip_refresh,
 )
 
@@ -225,9 +226,10 @@ def show_error(error: HTTPException) -> Response:
 
 
 def show_outage(error: StoreUnavailable) -> Response:
-    """Return the page for a 503 when a role cannot reach Redis, and log why. The session logs its own failures."""
+    """Return the page for a 503 when a role cannot reach Redis; log and tell why. The session does so by itself."""
     if not isinstance(error, SessionUnavailable):
         current_app.logger.warning("%s", error)
+        signals.tell(signals.unavailable, "view")
     response = show_error(SessionUnavailable())
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response

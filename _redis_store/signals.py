@@ -89,7 +89,7 @@ unavailable = _namespace.signal(
     read: for the session
     write: to store a change; the answer is a 503
     refresh: to keep the session alive; the next request tries again
-    view: for the sessions of an owner, or to end some
+    view: for something else: the sessions of an owner, say, or to end some
     """,
 )
 

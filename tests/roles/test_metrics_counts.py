@@ -81,6 +81,15 @@ def test_a_503_is_counted() -> None:
     assert counted(app) == before | {'redis_store_unavailable_total{reason="read"}': 1}
 
 
+def test_a_503_of_a_role_is_counted() -> None:
+    """Once: of a page that does not need its session, but for which a role asks Redis."""
+    redis = fakeredis.FakeServer()
+    app = make_app(fakeredis.FakeRedis(server=redis))
+    redis.connected = False
+    assert sign_in(app.test_client()).status_code == 503
+    assert counted(app) == {'redis_store_unavailable_total{reason="view"}': 1}
+
+
 def test_what_other_roles_tell_is_counted(least: Any) -> None:
     """A throttled sign-in and a replayed token; a word that is not in the list is not."""
     app = create_app(CONFIG | tokens.CONFIG, least)
