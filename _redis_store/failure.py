@@ -25,19 +25,32 @@ HINTS = {
     r"MovedError": "this is one server of a Cluster; connect to it with redis+cluster://",
 }
 
+#: Words with which Redis begins an error, and which are not in the name of redis-py's exception. No other is told.
+CODES = re.compile(
+    "MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|UNKILLABLE|NOAUTH|WRONGPASS|NOPERM|OOM|READONLY|LOADING"
+    "|NOSCRIPT|EXECABORT|NOPROTO"
+)
+
 
 def describe(error: BaseException) -> str:
     """Return what may be told of a client's error: only a network error is safe to quote.
 
-    Others quote the command, and with it the sid and the session.
+    Others quote the command, and with it the sid and the session. Of these there is the code, if Redis has one for it.
     """
     kind = type(error).__name__
-    words = str(error) if type(error) in (ConnectionError, TimeoutError) else _hint(f"{kind} {error}")
+    words = (
+        str(error) if type(error) in (ConnectionError, TimeoutError) else _hint(f"{kind} {error}") or _code(str(error))
+    )
     return f"{kind}: {words}" if words else kind
 
 
 def _hint(error: str) -> str:
     return next((words for pattern, words in HINTS.items() if re.search(pattern, error[:200], re.I)), "")
+
+
+def _code(error: str) -> str:
+    match = CODES.match(error)
+    return match[0] if match and error[match.end() :].startswith(" ") else ""
 
 
 def raise_interruption(error: BaseException, outer: BaseException | None) -> None:

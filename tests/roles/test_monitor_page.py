@@ -14,6 +14,7 @@ from support.docstrings import assert_keys
 from support.project import PERMISSIONS
 from support.roles.monitor import CONFIG, facts, make_app, numbers, problems, signed_in, text_of
 from support.servers import RedisServer
+from support.topology import wait_until
 
 from app import create_app
 
@@ -165,6 +166,19 @@ def test_a_full_redis_is_shown(make_server: Any) -> None:
     assert problems(page) == ["RedisMemoryNearlyFull"]
     assert "The samples of the charts cannot be had: OutOfMemoryError." in page
     assert numbers(page)["PING, ms"]
+
+
+def test_a_redis_that_cannot_save_is_shown(make_server: Any) -> None:
+    """It refuses what would write, and says so by a code."""
+    server: RedisServer = make_server("--dbfilename", "dump", "--save", "3600 1")
+    web = signed_in(make_app(server.connect()))
+    (server.socket.parent / "dump").mkdir()  # it cannot be replaced by a file
+    admin = server.connect()
+    admin.bgsave()
+    wait_until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
+    page = text_of(web)
+    assert problems(page) == ["RedisSnapshotFails"]
+    assert "The samples of the charts cannot be had: ResponseError: MISCONF." in page
 
 
 @pytest.mark.parametrize(
