@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from _redis_store.failure import raise_interruption
 from _redis_store.record import Session, dump_record, load_record
@@ -94,35 +94,31 @@ def classify(before: Mapping[str, Any], after: Mapping[str, Any], *, cleared: bo
     return "move" if regenerated or before.keys() != after.keys() else "write"
 
 
+class State(Protocol):
+    """What a session knows of its request."""
+
+    record: bytes  #: what was read; empty: nothing
+    before: dict[str, Any]  #: who was signed in, by key
+    cleared: bool  #: `clear` was called: nothing that is there now comes from what was read
+    regenerated: bool  #: a new sid was asked for
+
+
 class Change:
-    """What a request made of its session.
+    """What a request made of its session. `mine`: what it holds now."""
 
-    `record`: what was read, empty if there was nothing; `mine`: the session now. `cleared`: `clear` was called, so that
-    nothing of `mine` comes from what was read; `regenerated`: a new sid was asked for.
-    """
-
-    def __init__(
-        self,
-        record: bytes,
-        mine: Session,
-        owner_keys: tuple[str, ...],
-        before: dict[str, Any],
-        *,
-        cleared: bool,
-        regenerated: bool,
-    ) -> None:
-        self.record = record
+    def __init__(self, state: State, mine: Session, owner_keys: tuple[str, ...]) -> None:
+        self.record = state.record
         self.mine = {} if is_empty(mine) else mine
-        self.before = before  #: who was signed in, by key
+        self.before = state.before  #: who was signed in, by key
         self.after = owners_of(mine, owner_keys)  #: who is
-        if not record:
+        if not self.record:
             self.kind = "first"
-        elif cleared and not self.mine:
+        elif state.cleared and not self.mine:
             self.kind = "logout"
         else:
-            self.kind = classify(before, self.after, cleared=cleared, regenerated=regenerated)
+            self.kind = classify(self.before, self.after, cleared=state.cleared, regenerated=state.regenerated)
         #: Whether it replaces what others write meanwhile, instead of being merged with it.
-        self.replaces = cleared and self.kind in ("login", "logout")
+        self.replaces = state.cleared and self.kind in ("login", "logout")
         #: Whether somebody signs out: then the session ends wherever it has gone meanwhile.
         self.signs_out = self.replaces or self.kind == "logout"
 

@@ -33,14 +33,7 @@ class Write:
         self.session, self.store, self.settings = session, session.store, session.settings
         self.index = OwnerIndex(self.store)
         self.now = self.settings.clock()
-        self.change = Change(
-            session.record,
-            mine,
-            self.settings.owner_keys,
-            session.before,
-            cleared=session.cleared,
-            regenerated=session.regenerated,
-        )
+        self.change = Change(session, mine, self.settings.owner_keys)
         self.sid = session.sid
         # A new sid for the same login says when that was; what begins, says so.
         began = began_at(self.sid) if self.change.kind in ("move", "logout") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +19,20 @@ from _redis_store.record import Session, dump_record, load_record
 KEYS = ("_user_id", "user_id")
 
 
+@dataclass
+class Read:
+    """What a session knows of its request."""
+
+    record: bytes
+    before: dict[str, Any]
+    cleared: bool
+    regenerated: bool
+
+
 def change_of(base: Session | None, mine: Session, *, cleared: bool = False, regenerated: bool = False) -> Change:
     """What made `base` into `mine`; None: there was no session."""
     record = b"" if base is None else dump_record(base)
-    return Change(record, mine, KEYS, owners_of(base or {}, KEYS), cleared=cleared, regenerated=regenerated)
+    return Change(Read(record, owners_of(base or {}, KEYS), cleared, regenerated), mine, KEYS)
 
 
 ADA: Session = {"cart": 1, "user_id": "ada"}
