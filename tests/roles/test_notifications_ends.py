@@ -116,9 +116,10 @@ def test_a_browser_that_takes_nothing_is_let_go(house: House) -> None:
     wait_until(lambda: house.hub.clients)
     (waiting,) = house.hub.clients
     waiting.sock.setsockopt(1, 7, 4096)  # SOL_SOCKET, SO_SNDBUF: a small one, so that it is full soon
-    text = "x" * 2000
-    while house.hub.clients:
+    text, said = "x" * 2000, 0
+    while house.hub.clients or said < 150:  # of which the stream keeps 100
         house.say(*[text] * 50)
+        said += 50
     again = house.open(after="0-0")
     assert again.next().kind == "gap"
     assert again.take(100) == texts(text) * 100
