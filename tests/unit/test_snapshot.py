@@ -61,9 +61,10 @@ def test_another_value_or_type_deep_inside_is_new(inside: Any) -> None:
 @pytest.mark.parametrize(
     ("now", "new"),
     [
-        ({"c": "same", "a": FIRST["a"]}, {}),
+        ({"c": "same", "a": FIRST["a"]}, None),
         ({"a": FIRST["a"]}, {}),
-        ({"d": "same", "a": FIRST["a"]}, {"d": "same"}),
+        ({"a": FIRST["a"], "d": "same"}, {"d": "same"}),
+        ({**FIRST, "d": "same"}, {"d": "same"}),
         ({"a": FIRST["a"], Text("c"): "same"}, None),
         ({"a": FIRST["a"], "c": Text("same")}, None),
         ({"a": FIRST["a"], "c": {1j, object}}, None),
