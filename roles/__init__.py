@@ -75,6 +75,8 @@ def combine(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Memory is that of the fullest. What stands for a replica counts only if it has lost its master.
     """
+    # As Redis names it; Valkey has another word.
+    infos = [{"redis_mode": info["server_mode"], **info} if "server_mode" in info else info for info in infos]
     if len(infos) < 2:
         return dict(infos[0]) if infos else {}
     masters = [info for info in infos if info.get("role") != "slave"] or infos

@@ -104,6 +104,6 @@ def test_monitor_and_a_connection_of_ones_own_work(client: Any) -> None:
 
 def test_information_is_parsed(client: Any) -> None:
     """As any redis-py client does."""
-    assert client.info("server")["redis_mode"] == "standalone"
+    assert isinstance(client.info("server")["uptime_in_seconds"], int)
     assert client.config_get("maxmemory") == {"maxmemory": "0"}
     assert isinstance(client.time()[0], int)

@@ -93,6 +93,7 @@ def test_several_servers_are_told_as_one() -> None:
     replica = {"role": "slave", "used_memory": 10, "keyspace_hits": 4, "master_link_status": "up"}
     assert combine([]) == {}
     assert combine([replica]) == replica
+    assert combine([{"server_mode": "standalone"}])["redis_mode"] == "standalone"  # of Valkey
     assert combine([replica, large, small]) == {
         "role": "master",
         "used_memory": 50,
