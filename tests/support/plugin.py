@@ -9,6 +9,7 @@ import pytest
 
 from support import tiers
 from support.faults import figures
+from support.templates import compile_once
 
 LEFT_OUT = pytest.StashKey[int]()  # how many tests only the thorough tier has
 
@@ -24,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     tiers.choose(config)
+    compile_once()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
