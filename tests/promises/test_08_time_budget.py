@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,92 +24,14 @@ from redis.exceptions import (
 )
 from support.apps import SECRET_KEY, route
 from support.project import ROOT
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
+from support.stopwatch import takes
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from _redis_store.failure import POOL_IS_FULL
 from _redis_store.pool import Pool
 from _redis_store.sender import MAX_TIMEOUTS, PAUSE, CircuitBreaker, Sender
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
-
-
-def fails_in(store: RedisStore) -> float:
-    """Seconds until a command fails."""
-    start = time.monotonic()
-    with pytest.raises(StoreUnavailable):
-        store.get("x")
-    return time.monotonic() - start
-
-
-@pytest.fixture
-def frozen(make_server: Callable[[], RedisServer]) -> RedisServer:
-    server = make_server()
-    server.freeze()
-    return server
-
-
-def test_commands_of_one_request_wait_no_longer_than_its_budget(frozen: RedisServer) -> None:
-    """In all; what would not end in time is not sent."""
-    store = RedisStore(frozen.connect()).within(3 * SOCKET_TIMEOUT)
-    start = time.monotonic()
-    fails_in(store)
-    fails_in(store.namespace("MOVED"))
-    store.sender.breaker.timeouts = 0
-    fails_in(store)
-    assert fails_in(store) < 0.1
-    assert time.monotonic() - start < 4 * SOCKET_TIMEOUT
-
-
-def test_a_request_that_is_out_of_patience_does_not_cost_the_others_theirs(server: RedisServer) -> None:
-    """The budget is its own, though the client is shared."""
-    store = RedisStore(server.connect())
-    impatient = store.within(0)
-    fails_in(impatient)
-    assert store.get("x") is None
-    assert store.within(1).get("x") is None
-
-
-def test_a_server_that_is_away_costs_its_timeout_only_now_and_then(frozen: RedisServer) -> None:
-    """After a few timeouts commands fail at once, but for one in half a second."""
-    store = RedisStore(frozen.connect())
-    for _ in range(MAX_TIMEOUTS):
-        assert fails_in(store) >= SOCKET_TIMEOUT
-    start, waited = time.monotonic(), 0
-    while time.monotonic() - start < 1.5:
-        waited += fails_in(store.within(1)) > SOCKET_TIMEOUT / 2
-        time.sleep(0.01)
-    assert 1 <= waited <= 3
-
-
-def test_a_server_that_is_back_is_used_within_a_second(frozen: RedisServer) -> None:
-    """By the first command that tries again."""
-    store = RedisStore(frozen.connect())
-    for _ in range(MAX_TIMEOUTS):
-        fails_in(store)
-    frozen.thaw()
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        try:
-            assert store.get("x") is None
-            break
-        except StoreUnavailable:
-            time.sleep(0.01)
-    else:
-        pytest.fail("still closed")
-    assert store.get("x") is None
-
-
-@pytest.mark.thorough
-def test_one_of_many_threads_tries(frozen: RedisServer) -> None:
-    """The others do not wait for it."""
-    store = RedisStore(frozen.connect())
-    for _ in range(MAX_TIMEOUTS):
-        fails_in(store)
-    time.sleep(PAUSE)
-    with ThreadPoolExecutor(8) as pool:
-        waits = sorted(pool.map(lambda _: fails_in(store), range(8)))
-    assert waits[-1] >= SOCKET_TIMEOUT
-    assert waits[-2] < SOCKET_TIMEOUT
 
 
 class Clock:
@@ -126,6 +47,91 @@ class Clock:
 @pytest.fixture
 def time_passes() -> Clock:
     return Clock()
+
+
+def fails(store: Any) -> str:
+    """Why a command fails."""
+    with pytest.raises(StoreUnavailable) as caught:
+        store.get("x")
+    return str(caught.value)
+
+
+def is_sent(store: RedisStore) -> bool:
+    """Whether a command, which fails, waits for Redis."""
+    message = fails(store)
+    assert message.startswith(("GET was not sent: ", "GET failed with TimeoutError"))
+    return "was not sent" not in message
+
+
+@pytest.fixture
+def frozen(make_server: Callable[[], RedisServer]) -> RedisServer:
+    server = make_server()
+    server.freeze()
+    return server
+
+
+def make_store(server: RedisServer, clock: Clock) -> RedisStore:
+    """A store whose circuit breaker goes by that clock, and which waits no longer than it must."""
+    store = RedisStore(server.connect(socket_timeout=0.05))
+    store.sender = Sender(store.client, clock)
+    return store
+
+
+def test_commands_of_one_request_wait_no_longer_than_its_budget(frozen: RedisServer) -> None:
+    """In all; what would not end in time is not sent."""
+    store = RedisStore(frozen.connect()).within(3 * SOCKET_TIMEOUT)
+    with takes(4 * SOCKET_TIMEOUT):
+        assert is_sent(store)
+        fails(store.namespace("MOVED"))
+        store.sender.breaker.timeouts = 0
+        fails(store)
+        assert not is_sent(store)
+
+
+def test_a_request_that_is_out_of_patience_does_not_cost_the_others_theirs(server: RedisServer) -> None:
+    """The budget is its own, though the client is shared."""
+    store = RedisStore(server.connect())
+    fails(store.within(0))
+    assert store.get("x") is None
+    assert store.within(1).get("x") is None
+
+
+def test_a_server_that_is_away_costs_its_timeout_only_now_and_then(frozen: RedisServer, time_passes: Clock) -> None:
+    """After a few timeouts commands fail at once, but for one in half a second."""
+    store = make_store(frozen, time_passes)
+    assert [is_sent(store) for _ in range(MAX_TIMEOUTS + 1)] == MAX_TIMEOUTS * [True] + [False]
+    sent = []
+    for _ in range(150):
+        time_passes.seconds += 0.01
+        sent.append(is_sent(store.within(1)))
+    assert sent.count(True) == 1.5 // PAUSE
+    assert PAUSE == 0.5
+
+
+def test_a_server_that_is_back_is_used_within_a_second(frozen: RedisServer, time_passes: Clock) -> None:
+    """By the first command that tries again."""
+    store = make_store(frozen, time_passes)
+    for _ in range(MAX_TIMEOUTS):
+        fails(store)
+    frozen.thaw()
+    store.client.connection_pool.connection_kwargs["socket_timeout"] = PATIENCE
+    time_passes.seconds += PAUSE - 0.01
+    assert not is_sent(store)
+    time_passes.seconds += 0.01
+    assert store.get("x") is None
+    assert store.get("x") is None
+    assert PAUSE + SOCKET_TIMEOUT < 1  # that of who tried last before it was back
+
+
+@pytest.mark.thorough
+def test_one_of_many_threads_tries(frozen: RedisServer, time_passes: Clock) -> None:
+    """The others do not wait for it."""
+    store = make_store(frozen, time_passes)
+    for _ in range(MAX_TIMEOUTS):
+        fails(store)
+    time_passes.seconds += PAUSE
+    with ThreadPoolExecutor(8) as pool:
+        assert [*pool.map(lambda _: is_sent(store), range(8))].count(True) == 1
 
 
 URLS = ["redis://redis.internal", "redis+sentinel://a.internal,b.internal/service", "redis+cluster://a.internal"]
@@ -194,7 +200,7 @@ def test_a_try_that_is_slow_is_the_only_one(time_passes: Clock) -> None:
 def test_the_cause_is_named_when_a_request_may_not_wait_any_longer(frozen: RedisServer) -> None:
     """By the command that was not sent."""
     store = RedisStore(frozen.connect()).within(SOCKET_TIMEOUT)
-    fails_in(store)
+    fails(store)
     with pytest.raises(StoreUnavailable, match=r"GET was not sent: .*this request waiting \(TimeoutError: "):
         store.get("x")
 

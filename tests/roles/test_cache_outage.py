@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import fakeredis
@@ -13,12 +12,11 @@ from support.apps import SECRET_KEY
 from support.faults.network import Proxy
 from support.roles.cache import Desk, sign_in, who
 from support.servers import RedisServer
+from support.stopwatch import Stopwatch
 
 from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import RedisSessionInterface, StoreUnavailable, connect
 from roles.cache import forget
-
-NOISE = 2  # seconds that a busy machine may take
 
 
 @pytest.fixture
@@ -114,11 +112,11 @@ def test_a_redis_that_does_not_answer_costs_a_request_its_time_budget_at_most(se
     proxy.silent = True
     times = []
     for _ in range(6):
-        start = time.monotonic()
-        assert desk.get().status_code == 200
-        times.append(time.monotonic() - start)
+        with Stopwatch() as watch:
+            assert desk.get().status_code == 200
+        times.append(watch.own)
     proxy.stop()
-    assert max(times) < 1 + NOISE  # SESSION_MAX_WAIT
+    assert max(times) < 1.2  # SESSION_MAX_WAIT, and what the processor does
     assert min(times) < SOCKET_TIMEOUT
 
 

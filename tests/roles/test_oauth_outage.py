@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ import requests
 from flask import session
 from support.roles.oauth import CONFIG, Browser, Provider, Strict, assert_refused
 from support.serving import serve
+from support.stopwatch import takes
 
 from app import create_app
 from redis_store import RedisSession, StoreUnavailable
@@ -31,10 +31,8 @@ def gone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 def bounded(browser: Browser, url: str) -> requests.Response:
     """The answer to a request that is waiting for one answer of the provider, at most."""
-    start = time.monotonic()
-    answer = browser.visit(url)
-    assert time.monotonic() - start < oauth.TIMEOUT + 1
-    return answer
+    with takes(oauth.TIMEOUT + 1):
+        return browser.visit(url)
 
 
 def test_a_provider_that_is_away_is_a_502(own_provider: Provider, open_browser: Any, gone: Any) -> None:
@@ -91,9 +89,9 @@ def failing(request: pytest.FixtureRequest, make_server: Any) -> Any:
 
 
 def assert_unavailable(browser: Browser, url: str) -> None:
-    start, before = time.monotonic(), dict(browser.cookies)
-    answer = browser.visit(url)
-    assert time.monotonic() - start < 1
+    before = dict(browser.cookies)
+    with takes(1):
+        answer = browser.visit(url)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert "Location" not in answer.headers
