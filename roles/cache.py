@@ -10,11 +10,11 @@ The path of one answer::
 Keys, and how long each lives at most (for the view below; another one says so itself)::
 
     CACHE:SESSION:<name>           310 s   {"id", "kept"}
-    CACHE:SESSION:<name>:<hash>    300 s   {"tag", "lease"}, later {"tag", "renew", "body", "personal"}
+    CACHE:SESSION:<name>:<hash>    300 s   {"group", "tag", "lease"}, later {…, "renew", "body", "personal"}
 
-The first is the *group* of all answers of a name. One counts only with the group's id in its tag, so one DEL forgets
-all. The others are found by the hash of their URL. A *lease* is the right to make an answer. It ends with its record,
-so whoever dies with it is replaced. For more URLs than `MAX_ANSWERS` the view just runs.
+The first is the *group* of all answers of a name. One counts only with the group's id, so one DEL forgets all. The
+others are found by the hash of their URL. A *lease* is the right to make an answer. It ends with its record, so whoever
+dies with it is replaced. For more URLs than `MAX_ANSWERS` the view just runs. cache_lease.py says who may make one.
 
 An answer is *personal* if `flask.session` was asked for, by the view or before. It is given to the owner of the session
 only, while their session is what it was; one for a visitor without a session, to such visitors only. Not kept: what
@@ -30,7 +30,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from flask import Flask, Response, current_app, request, session
 from flask.typing import ResponseReturnValue
@@ -38,13 +38,12 @@ from flask.typing import ResponseReturnValue
 import auth
 from redis_store import RedisSession, RedisStore, StoreUnavailable, is_session_accessed
 from roles import tell
+from roles.cache_lease import Lease, Record, admit, begin, check, claim, decide, settle
 
-MAX_ANSWERS = 100  # of a name; of personal ones as many for each owner
 MAX_BYTES = 64 * 1024  # of an answer
 RENEW = 0.9  # of its time, after which one request makes the next answer
 PAUSE = 0.05  # seconds between two looks for what another request makes
 
-Record = dict[str, Any]
 EVERYBODY = ("", "")  # instead of hashes: of the owner of a session, and of what is in it
 
 
@@ -59,22 +58,18 @@ def forget(name: str) -> None:
     get_store().destroy(name)
 
 
-class Lease(NamedTuple):
-    group: str
-    url: str  # a hash
-    key: str  # where the answer is kept
-    tag: str  # with which it counts, for this visitor
-    id: str
-
-
 class cached:
     """A decorator for a view of JSON, below its route: an answer to GET or HEAD is kept for `max_age` seconds.
 
     Each URL has its own. What depends on more than that and the session must say so by ``Vary``: no answer with headers
-    of its own is kept. One gets older only while the next is made, which may take `lease` seconds.
+    of its own is kept. One gets older only while the next is made, which may take `lease` seconds. ValueError: one of
+    the two is no whole number, 1 or more.
     """
 
     def __init__(self, name: str, *, max_age: int, lease: int = 10) -> None:
+        for seconds in (max_age, lease):
+            if type(seconds) is not int or seconds < 1:
+                raise ValueError(f"{name!r}: {seconds!r}; expected seconds, a whole number, 1 or more")
         self.name, self.max_age, self.lease = name, max_age, lease
 
     def __call__(self, view: Callable[..., ResponseReturnValue]) -> Callable[..., Response]:
@@ -101,12 +96,14 @@ class cached:
         give_up = time.monotonic() + self.lease
         try:
             while visitor and (lease := self._begin(visitor)) and time.monotonic() < give_up:
-                found = get_store().get(lease.key) or {}
-                step = decide(found, lease.tag, auth.get_interface().clock())
+                found = check(get_store().get(lease.key) or {})
+                step = decide(found, lease, auth.get_interface().clock())
                 if step == "take":
                     return found, None
                 if step == "make" and self._claim(lease):
                     return found, lease
+                if step == "make, not keep":
+                    break
                 time.sleep(PAUSE)
         except StoreUnavailable as error:
             current_app.logger.warning("an answer is made without the cache: %s", error)
@@ -124,9 +121,9 @@ class cached:
 
     def _claim(self, lease: Lease) -> bool:
         """Write the lease; return False if another request was first."""
-        store, new, now = get_store(), {"tag": lease.tag, "lease": lease.id}, auth.get_interface().clock()
-        added = store.add(lease.key, new, max_age=self.lease)
-        return added or store.update(lease.key, lambda it: claim(it, new, now), max_age=self.lease) is not None
+        store, now = get_store(), auth.get_interface().clock()
+        added = store.add(lease.key, begin(lease), max_age=self.lease)
+        return added or store.update(lease.key, lambda it: claim(it, lease, now), max_age=self.lease) is not None
 
     def _make(self, make: Callable[[], Response], visitor: tuple[str, str] | None, lease: Lease) -> Response:
         made: Record = {}
@@ -143,7 +140,7 @@ class cached:
         """Put what was made in place of the lease. What is not kept says so for a while, and nobody waits for it."""
         now, store, kept = auth.get_interface().clock(), get_store(), any(made.values())
         max_age = self.max_age if kept else self.lease
-        new = made and {"tag": lease.tag, "renew": now + max_age * RENEW, **made}
+        new = made and {"group": lease.group, "tag": lease.tag, "renew": now + max_age * RENEW, **made}
         with_it = functools.partial(admit, lease=lease, until=now + max_age, now=now)
         try:
             if kept and not store.update(self.name, with_it, max_age=self.max_age + self.lease):
@@ -153,39 +150,6 @@ class cached:
                 current_app.logger.warning("%r: an answer took longer than its lease of %d s", self.name, self.lease)
         except StoreUnavailable as error:  # the lease ends by itself
             current_app.logger.warning("an answer is not kept: %s", error)
-
-
-# Policy: pure functions, which the store makes atomic ---------------------------------------------------------------
-
-
-def decide(record: Record, tag: str, now: float) -> str:
-    """Return what a request does: "take" what the record says, "make" an answer, or "wait" for one."""
-    if record.get("tag") != tag:  # none, or forgotten, or the session is another one
-        return "make"
-    if "renew" not in record:
-        return "wait"
-    return "take" if "lease" in record or now < record["renew"] else "make"
-
-
-def claim(record: Record, new: Record, now: float) -> Record | None:
-    """Return the record with the lease of `new`, beside an answer that counts. None: another request has a lease."""
-    answer = record if record.get("tag") == new["tag"] else {}
-    return {**answer, **new} if decide(record, new["tag"], now) == "make" else None
-
-
-def settle(record: Record, lease: Lease, new: Record, later: float) -> Record | None:
-    """Return `new` in place of a lease; if there is none, the answer before it, until `later`. None: it has ended."""
-    before = {key: record.get(key) for key in ("tag", "body", "personal")} | {"renew": later}
-    return (new or (before if before["body"] else {})) if record.get("lease") == lease.id else None
-
-
-def admit(group: Record, lease: Lease, until: float, now: float) -> Record | None:
-    """Return the group, which keeps an answer of this URL as well. None: it is full, or another one by now."""
-    kept = group.get("kept")
-    if group.get("id") != lease.group or not isinstance(kept, dict):
-        return None
-    others = {url: end for url, end in kept.items() if isinstance(end, int | float) and end > now and url != lease.url}
-    return {"id": lease.group, "kept": {**others, lease.url: until}} if len(others) < MAX_ANSWERS else None
 
 
 # Requests and answers -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from support.roles.cache import LEASE, MAX_AGE, Desk, keys, record_of, records
 from app import create_app
 from roles import cache
 from roles.cache import forget
+from roles.cache_lease import MAX_ANSWERS
 
 
 def test_a_view_runs_once_for_all(app: Flask) -> None:
@@ -197,12 +198,12 @@ def test_an_answer_to_a_body_is_not_kept(app: Flask, chunked: bool) -> None:
 def test_a_name_keeps_a_bounded_number_of_answers(app: Flask, client: Any, clock: Clock) -> None:
     """Whatever query strings somebody makes up: then the view runs each time, until there is room again."""
     desk = Desk(app)
-    for number in range(cache.MAX_ANSWERS):
+    for number in range(MAX_ANSWERS):
         desk.get(path=f"/answer?{number}")
-    assert len(keys(client)) == cache.MAX_ANSWERS + 1
-    assert [desk.ask(path="/answer?more")["run"] - cache.MAX_ANSWERS for _ in range(2)] == [1, 2]
+    assert len(keys(client)) == MAX_ANSWERS + 1
+    assert [desk.ask(path="/answer?more")["run"] - MAX_ANSWERS for _ in range(2)] == [1, 2]
     assert desk.ask(path="/answer?0") == {"run": 1}
-    assert len(keys(client)) == cache.MAX_ANSWERS + 1
+    assert len(keys(client)) == MAX_ANSWERS + 1
     clock.move(MAX_AGE + 1)
     runs = desk.runs
     assert [desk.ask(path="/answer?more")["run"] - runs for _ in range(2)] == [1, 1]
@@ -211,7 +212,7 @@ def test_a_name_keeps_a_bounded_number_of_answers(app: Flask, client: Any, clock
 def test_urls_for_which_there_is_nothing_take_no_room(app: Flask, client: Any) -> None:
     """A 404 is not kept, and nothing of it."""
     desk = Desk(app, lambda: {} if request.args.get("is_there") else abort(404))
-    for number in range(cache.MAX_ANSWERS + 1):
+    for number in range(MAX_ANSWERS + 1):
         assert desk.get(path=f"/answer?{number}").status_code == 404
     assert keys(client) == [b"CACHE:SESSION:answers"]
     assert desk.ask(path="/answer?is_there=1") == desk.ask(path="/answer?is_there=1")

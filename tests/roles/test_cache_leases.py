@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
 import pytest
-from flask import Flask, abort
+from flask import Flask, abort, session
+from support.apps import route
 from support.clock import Clock
 from support.crash import Mortal
 from support.gate import Gate
-from support.roles.cache import LEASE, MAX_AGE, Asking, Desk, record_of
+from support.roles.cache import LEASE, MAX_AGE, Asking, Desk, record_of, sign_in, who
 from support.tiers import rounds
 from support.turns import Turns, orders
 
 from redis_store import RedisSessionInterface
-from roles.cache import forget
+from roles.cache import cached, forget
 
 
 class Slow(Desk):
@@ -199,3 +201,44 @@ def test_no_order_of_commands_brings_a_stale_answer_back(client: Any, clock: Clo
         turns.run(order, a=desk.ask, b=change)
         for _ in range(2):
             assert desk.ask()["value"] == data["value"], order
+
+
+def test_a_session_leaves_the_lease_of_another_one_alone(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """Of the same owner, with something else in it: its view runs, nobody waits, and the other's answer is kept."""
+    gate = Gate()
+
+    def say() -> dict[str, Any]:
+        if desk.runs == 2:
+            gate.wait()
+        return who()
+
+    desk, one, two = Desk(app, say), sign_in(app, "ada"), sign_in(app, "ada")
+    route(app, "/note", lambda: session.update(note=1))
+    two.get("/note")
+    desk.ask(one)  # it is personal
+    asking = desk.asking(one)
+    assert gate.inside.wait(10)
+    assert [desk.ask(two)["run"] for _ in range(2)] == [3, 4]
+    gate.go.set()
+    assert asking.answer()["run"] == desk.ask(one)["run"] == 2
+    assert [desk.ask(two)["run"] for _ in range(2)] == [5, 5]
+    assert "lease" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "planted", [{"renew": "x"}, {"renew": None}, {"renew": True}, {"body": 5}, {"body": ["x"]}, {"personal": "no"}]
+)
+def test_a_record_that_somebody_else_wrote_is_a_miss(app: Flask, client: Any, planted: dict[str, Any]) -> None:
+    """Whatever types it has: the view runs, and its answer takes the place."""
+    desk = Desk(app)
+    desk.ask()
+    key, record = record_of(client)
+    client.set(key, json.dumps({**record, **planted}), ex=MAX_AGE)
+    assert [desk.ask() for _ in range(2)] == [{"run": 2}] * 2
+
+
+@pytest.mark.parametrize("wrong", [{"max_age": 0}, {"max_age": 1.5}, {"max_age": 5, "lease": 0}, {"max_age": "5"}])
+def test_wrong_seconds_are_noticed_where_a_view_is_decorated(wrong: Any) -> None:
+    """Not by its first visitor."""
+    with pytest.raises(ValueError, match=r"'answers': .*; expected seconds, a whole number, 1 or more"):
+        cached("answers", **wrong)

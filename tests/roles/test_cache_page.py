@@ -14,7 +14,7 @@ from support.docstrings import assert_page
 from support.project import PAGES, ROOT, blocks, tables
 from support.servers import find_redis_server
 
-from roles import cache
+from roles import cache, cache_lease
 
 PAGE = PAGES["docs/cache.md"]
 OURS = "roles/cache.py"
@@ -28,7 +28,7 @@ def test_the_page_has_the_keys_of_the_role() -> None:
 def test_the_page_has_the_limits_of_the_code() -> None:
     """How many answers are kept, and how long they may be."""
     words = " ".join(PAGE.split())
-    assert f"A name keeps {cache.MAX_ANSWERS} of them, of {cache.MAX_BYTES // 1024} KiB at most" in words
+    assert f"A name keeps {cache_lease.MAX_ANSWERS} of them, of {cache.MAX_BYTES // 1024} KiB at most" in words
     assert cache.cached("name", max_age=1).lease == 10
     assert "`cached(…, lease=10)`" in PAGE
 
