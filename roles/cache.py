@@ -20,7 +20,9 @@ An answer is *personal* if `flask.session` was asked for, by the view or before.
 only, while their session is what it was; one for a visitor without a session, to such visitors only. Not kept: what
 changed the session, or was made with one without an owner, with other cookies, or with an ``Authorization``.
 
-Settings: none.
+Settings::
+
+    CACHE_URL    none    the Redis of the answers, which may evict; none: that of the sessions
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, request, session
+from flask import Flask, Response, current_app, g, has_request_context, request, session
 from flask.typing import ResponseReturnValue
 
 import auth
-from redis_store import RedisSession, RedisStore, StoreUnavailable, is_session_accessed
+from redis_store import RedisSession, RedisStore, StoreUnavailable, connect, is_session_accessed
 from roles import tell
 from roles.cache_lease import Lease, Record, admit, begin, check, claim, decide, settle
 
@@ -48,7 +50,15 @@ EVERYBODY = ("", "")  # instead of hashes: of the owner of a session, and of wha
 
 
 def init_app(app: Flask) -> None:
-    """Add ``/posts/trending``, to try it with: a decorated view needs nothing of this."""
+    """Add ``/posts/trending``, to try it with: without the setting, a decorated view needs nothing of this.
+
+    ValueError: the setting is wrong.
+    """
+    if (url := app.config.setdefault("CACHE_URL", None)) is not None:
+        try:
+            app.extensions["cache"] = RedisStore(connect(url)).namespace("CACHE")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"CACHE_URL (not shown: it may hold a password) is wrong: {error}") from None
     app.add_url_rule("/posts/trending", view_func=trending)
     app.add_url_rule("/posts/trending/forget", view_func=forget_trending, methods=["POST"])
 
@@ -156,8 +166,15 @@ class cached:
 
 
 def get_store() -> RedisStore:
-    """Return the store of answers. It and the visitor's session together wait no longer than a request may."""
-    return cast(RedisStore, auth.get_interface().namespace("CACHE"))
+    """Return the store of answers. In a request it waits no longer than one may, from when it is used first."""
+    mine: RedisStore = auth.get_interface().namespace("CACHE")
+    if (other := current_app.extensions.get("cache")) is None:
+        return mine  # with the time budget of the session
+    if not has_request_context():
+        return cast(RedisStore, other)
+    if "cache" not in g:
+        g.cache = other.within(mine.sender.budget)
+    return cast(RedisStore, g.cache)
 
 
 def make_hash(*parts: object) -> str:

@@ -127,7 +127,8 @@ TABLES = {
     },
     "docs/benchmarks.md": {"ratio of medians": "test_the_figures_are_those_of_the_run_that_is_stored"},
     "docs/cache.md": {
-        "key": "test_the_page_has_the_keys_of_the_role",
+        "key": "test_the_page_has_the_keys_and_the_setting_of_the_role",
+        "setting": "test_the_page_has_the_keys_and_the_setting_of_the_role",
         "what": "test_the_page_has_the_figures_of_a_whole_run",
     },
     "docs/faults.md": {"fault": "test_the_page_has_the_figures_of_each_fault"},

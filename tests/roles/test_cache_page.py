@@ -20,7 +20,7 @@ PAGE = PAGES["docs/cache.md"]
 OURS = "roles/cache.py"
 
 
-def test_the_page_has_the_keys_of_the_role() -> None:
+def test_the_page_has_the_keys_and_the_setting_of_the_role() -> None:
     """Those of its docstring."""
     assert_page(PAGE, "cache")
 
