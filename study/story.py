@@ -13,10 +13,11 @@ from flask import Flask
 
 from redis_store import RedisSessionInterface
 from study.crowd import Crowd, Database
+from study.jar import Jar
 from study.redis import StoryRedis
 from study.seed_store import SeedInterface
 from study.shop import make_shop
-from study.tab import Clock, Jar, Tab, World
+from study.tab import Clock, Tab, World
 from study.timeline import REDIS, STORY, Step, Timeline
 from study.workers import Worker
 

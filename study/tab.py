@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from html import unescape
 from inspect import unwrap
 from typing import Any, NamedTuple
 
 from flask import Flask
-from werkzeug.http import dump_cookie
 from werkzeug.wrappers import Response
 
+from study.jar import Cookie, Jar
 from study.recording import Recording, Sent, Words, file_of, recording, shorten_text
 from study.redis import StoryRedis, writes
 from study.stream import Stream
@@ -50,26 +47,14 @@ class World(NamedTuple):
     closing: list[Callable[[], None]]  # what is to be called when the story ends
 
 
-class Cookie(NamedTuple):
-    """A cookie in a browser."""
-
-    value: str
-    ends: float | None  # Unix time; None: with the browser
-
-
-class Jar(dict[str, Cookie]):
-    """The cookies of a browser, which its tabs share."""
-
-
 class Answer:
     """What came back from a request."""
 
-    def __init__(self, response: Response, cookie: str, sent: Recording) -> None:
+    def __init__(self, response: Response, sent: Recording) -> None:
         self.status = response.status_code
         self.text = read_text(response)  #: what the user sees
         self.json: Any = response.get_json(silent=True)  #: what a program reads
         self.location = response.headers.get("Location", "")  #: where the browser is sent
-        self.cookie = cookie  #: "set", "deleted" or ""
         self.commands = [command.words[0] for command in sent.commands]
 
 
@@ -79,7 +64,6 @@ class Gate:
     def __init__(self) -> None:
         self.reached, self.open = threading.Event(), threading.Event()
         self.holds = False  #: whether a request waits here, or did
-        self.answer: Answer | None = None
         self.error: BaseException | None = None
 
     def stop(self, commands: Sequence[Words]) -> None:
@@ -112,10 +96,10 @@ class Tab:
     def listen(self, path: str, says: str, last: str = "") -> Stream:
         """Open a page that stays connected. `last`: the id that a browser brings when it connects again."""
         view, brings = find_view(self.world.app, path, "GET"), {"Last-Event-ID": last} if last else {}
-        self._tell("request", says, [("Request", f"GET {path}"), *brings.items(), *self._cookies()], view=view)
+        self._tell("request", says, [("Request", f"GET {path}"), *brings.items(), *self.jar.facts()], view=view)
         with self._recorded():
             browser = self.world.app.test_client(use_cookies=False)
-            response = browser.open(path, headers=self._headers() | brings, buffered=False)
+            response = browser.open(path, headers=self.jar.headers() | brings, buffered=False)
         stream = Stream(response, lambda title, facts: self._tell("answer", title, facts, view=view))
         self.world.closing.append(stream.close)
         stream.wait_until_open()
@@ -127,82 +111,74 @@ class Tab:
         self._tell("wait", says)
 
     @contextmanager
-    def held(self, path: str, says: str, **form: str) -> Iterator[Gate]:
+    def held(self, path: str, says: str, **form: str) -> Iterator[None]:
         """Send a form by which the server has read the session, and not written it, when the block begins.
 
         It goes on when the block ends. So what happens inside comes in the middle of it.
         """
         gate = Gate()
-        thread = threading.Thread(
-            target=copy_context().run, args=(self._run_held, gate, path, says, form), name=f"{self.name}, held"
-        )
-        thread.start()
-        try:
+        with self._running(gate, path, says, form, gate.open.set):
             gate.reached.wait(PATIENCE)
             if not gate.holds:
                 raise gate.error or RuntimeError("the request did not come to a write")
             self._tell("wait", "has to wait", why="It has read the session, and not written it yet.")
-            yield gate
+            yield
             self._tell("wait", "goes on", why="It still has what it read before.")
-        finally:
-            gate.open.set()
-            thread.join(2 * PATIENCE)
-        if gate.error is not None:
-            raise gate.error
 
     @contextmanager
-    def busy(self, path: str, says: str, wait: Callable[[], None], finish: Callable[[], None]) -> Iterator[Gate]:
+    def busy(self, path: str, says: str, wait: Callable[[], None], finish: Callable[[], None]) -> Iterator[None]:
         """Ask for a page that takes long: ``wait()`` sees it at work, before the block; ``finish()`` ends that."""
         gate = Gate()
-        run, args = copy_context().run, (self._run_held, gate, path, says, None)
-        thread = threading.Thread(target=run, args=args, name=f"{self.name}, held")
         gate.open.set()
-        thread.start()
-        try:
+        with self._running(gate, path, says, None, finish):
             wait()
             self._tell("wait", "has to wait", why="The database works on it.")
-            yield gate
+            yield
+
+    @contextmanager
+    def _running(
+        self, gate: Gate, path: str, says: str, form: dict[str, str] | None, finish: Callable[[], None]
+    ) -> Iterator[None]:
+        """Have a request run in a thread of its own, until ``finish()`` lets it end."""
+
+        def run() -> None:
+            try:
+                self._send("GET" if form is None else "POST", path, says, form, gate=gate)
+            except BaseException as error:
+                gate.error = error
+            finally:
+                gate.reached.set()
+
+        thread = threading.Thread(target=copy_context().run, args=(run,), name=f"{self.name}, held")
+        thread.start()
+        try:
+            yield
         finally:
             finish()
             thread.join(2 * PATIENCE)
         if gate.error is not None:
             raise gate.error
 
-    def _run_held(self, gate: Gate, path: str, says: str, form: dict[str, str] | None) -> None:
-        try:
-            gate.answer = self._send("GET" if form is None else "POST", path, says, form, gate=gate)
-        except BaseException as error:
-            gate.error = error
-        finally:
-            gate.reached.set()
-
     def copy_cookies(self, other: Tab, says: str) -> None:
         """Get the cookies of another browser, by whatever means."""
         self.jar.update(other.jar)
-        self._tell("cookie", says, self._cookies())
+        self._tell("cookie", says, self.jar.facts())
 
     def put_cookie(self, value: str, says: str) -> None:
         """Have this as the session's cookie, wherever it comes from."""
         self.jar[self.world.cookie_name] = Cookie(value, None)
-        self._tell("cookie", says, self._cookies())
+        self._tell("cookie", says, self.jar.facts())
 
     def drop_cookies(self) -> None:
         """Forget what has ended, as browsers do."""
-        now = self.world.clock()
-        for name, cookie in [*self.jar.items()]:
-            if cookie.ends is not None and cookie.ends <= now:
-                del self.jar[name]
-                self._tell("cookie", "has no cookie any more", why="Its time is over.")
+        for _ in range(self.jar.drop(self.world.clock())):
+            self._tell("cookie", "has no cookie any more", why="Its time is over.")
 
     @property
     def cookie(self) -> str:
         """The value of the session's cookie. Empty: there is none."""
         held = self.jar.get(self.world.cookie_name)
         return held.value if held else ""
-
-    def _cookies(self) -> list[tuple[str, str]]:
-        pairs = [f"{name}={shorten_text(cookie.value)}" for name, cookie in self.jar.items()]
-        return [("Cookie", "; ".join(pairs) or "none")]
 
     def _send(
         self,
@@ -218,19 +194,21 @@ class Tab:
         fields = (form or {}) | ({"password": "•" * 8} if form and "password" in form else {})
         shown = shorten_text(" ".join(f"{name}={value}" for name, value in fields.items()))
         view = find_view(world.app, path, method)
-        cookies = [] if as_json else self._cookies()
+        cookies = [] if as_json else self.jar.facts()
         asked = f"{method} {shorten_text(path)} {shown}".strip()
         self._tell("request", says, [("Request", asked), *cookies], view=view)
 
         with self._recorded(gate) as (sent, said):
             browser = world.app.test_client(use_cookies=False)
             body: Any = {"json" if as_json else "data": form}
-            response = browser.open(path, method=method, headers=self._headers(), **body)
-        change, changes = self._keep(response)
-        answer = Answer(response, change, sent)
+            response = browser.open(path, method=method, headers=self.jar.headers(), **body)
+        changes = self.jar.keep(response, world.clock())
+        answer = Answer(response, sent)
         log = [("Log", shorten_text(line)) for line in said]
         sees = shorten_text(answer.text.strip())
         facts = [("Reads", sees)] if as_json else [*changes, ("Sees", sees)]
+        sets = [text for _, text in changes if text.startswith((f"{world.cookie_name}=", f"{world.cookie_name} is"))]
+        change = "" if not sets else "set" if self.cookie else "deleted"
         world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view)
         return answer
 
@@ -257,45 +235,12 @@ class Tab:
     def _tell(self, kind: str, title: str, facts: Facts = (), *, why: str = "", view: str = "") -> None:
         self.world.timeline.add(self.name, kind, title, facts, why=why, code=[Place(view)] if view else [])
 
-    def _headers(self) -> dict[str, str]:
-        pairs = [dump_cookie(name, cookie.value, path=None) for name, cookie in self.jar.items()]
-        return {"Cookie": "; ".join(pairs)} if pairs else {}
-
-    def _keep(self, response: Response) -> tuple[str, Facts]:
-        """Do what the response says about cookies. Return what becomes of the session's, in a word, and all of it."""
-        change, shown = "", []
-        for header in response.headers.getlist("Set-Cookie"):
-            pair, *rest = header.split("; ")
-            name, _, value = pair.partition("=")
-            lifetime = lifetime_of(dict(part.lower().partition("=")[::2] for part in rest))
-            attributes = [part for part in rest if not part.lower().startswith(("path", "expires", "max-age"))]
-            if lifetime is not None and lifetime <= 0:
-                self.jar.pop(name, None)
-                text = f"{name} is deleted"
-            else:
-                self.jar[name] = Cookie(value, None if lifetime is None else self.world.clock() + lifetime)
-                ends = "with the browser" if lifetime is None else f"in {math.ceil(lifetime)} s"
-                text = "; ".join([f"{name}={shorten_text(value)}", f"ends {ends}", *attributes])
-            shown.append(("Cookie", text))
-            if name == self.world.cookie_name:
-                change = "set" if name in self.jar else "deleted"
-        return change, shown or [("Cookie", "left alone")]
-
 
 def find_view(app: Flask, path: str, method: str) -> str:
     """Return the function that answers, as "file::name"."""
     endpoint, _ = app.url_map.bind("localhost").match(path.partition("?")[0], method)
     code = unwrap(app.view_functions[endpoint]).__code__
     return f"{file_of(code.co_filename)}::{code.co_qualname.replace('.<locals>', '')}"
-
-
-def lifetime_of(attributes: dict[str, str]) -> float | None:
-    """Return the seconds that a cookie lives, from the attributes of its header. None: as long as the browser."""
-    if "max-age" in attributes:
-        return float(attributes["max-age"])
-    if "expires" in attributes:
-        return (parsedate_to_datetime(attributes["expires"]) - datetime.now(UTC)).total_seconds()
-    return None
 
 
 def read_text(response: Response) -> str:
