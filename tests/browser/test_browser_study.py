@@ -91,6 +91,19 @@ def test_a_story_needs_no_script(site: str, open_chromium: Callable[..., Page]) 
     assert page.locator("main button:visible").count() == 0
 
 
+def test_a_story_prints_with_the_name_of_its_store(site: str, open_chromium: Callable[..., Page]) -> None:
+    """All of it, though it was stepped through; without controls; and on white, though the screen is dark."""
+    page = open_chromium(color_scheme="dark")
+    page.goto(f"{site}/study/two-tabs-write?store=ours")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert shown(page) == page.locator(".timeline > .step").count() > 2
+    assert page.locator(".verdict").is_visible()
+    assert page.locator("main button:visible, header:visible").count() == 0
+    assert page.locator(".stores").inner_text().strip() == "with redis_store.py"
+    colour = page.locator(".step").first.evaluate("step => getComputedStyle(step).backgroundColor")
+    assert colour == "rgb(255, 255, 255)"
+
+
 @pytest.mark.parametrize("store", STORES)
 def test_every_link_of_a_story_leads_somewhere(store: str, site: str, page: Page) -> None:
     """To the code of each step, to the test, to the other stories."""
