@@ -76,8 +76,9 @@ def init_app(app: Flask) -> None:
 def notify(owner: str, message: Mapping[str, Any] | str) -> str:
     """Tell an owner something, on all pages that are open and those that connect later; return the message's id.
 
-    `message` is an object for JSON; text stands for ``{"text": …}``. Needs an app context. TypeError: JSON cannot hold
-    it. ValueError: it has more than `MAX_BYTES`. StoreUnavailable: perhaps it was stored, and the answer was lost.
+    `message` is an object for JSON; text stands for ``{"text": …}``. Needs an app context. TypeError: JSON has no
+    such type. ValueError: it has more than `MAX_BYTES`, or JSON cannot hold it: NaN, half a surrogate pair, an object
+    inside itself. StoreUnavailable: perhaps it was stored, and the answer was lost.
     """
     data, store = dump(message), get_store()
     if (id := store.sender.run("EVAL", _ADD, 1, store.key(owner), data)) is None:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, cast
-from weakref import WeakMethod
+from weakref import WeakSet
 
 from flask import Flask
 
@@ -58,8 +58,7 @@ class Hub:
     def __init__(self, app: Flask) -> None:
         self.log, self.interface = app.logger, cast(RedisSessionInterface, app.session_interface)
         self.begin()
-        begin = WeakMethod(self.begin)
-        os.register_at_fork(after_in_child=lambda: (begin() or list)())
+        HUBS.add(self)
 
     def begin(self) -> None:
         """Begin without clients: here, or in a forked process."""
@@ -227,3 +226,16 @@ class Hub:
             self.pubsub.close()
         self.pubsub, self.channels, self.next_sync = None, set(), 0.0
         self.due = {client.key for client in self.clients}
+
+
+#: Those of this process. Python never forgets what is to run after a fork: so that is one function, for all of them.
+HUBS: WeakSet[Hub] = WeakSet()
+
+
+def begin_anew() -> None:
+    """Begin without clients, in a forked process."""
+    for hub in [*HUBS]:
+        hub.begin()
+
+
+os.register_at_fork(after_in_child=begin_anew)

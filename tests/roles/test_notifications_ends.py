@@ -18,7 +18,7 @@ from support.roles.notifications import Event, House, texts, wait_until
 from support.stopwatch import takes
 from support.tiers import spread
 
-from roles.notifications_hub import Client, Hub
+from roles.notifications_hub import HUBS, Client, Hub
 
 PATIENT = 1.0  # seconds in which a stream ends
 
@@ -166,12 +166,16 @@ def test_the_connections_are_given_back(house: House, server: Any) -> None:
 
 
 def test_an_app_can_be_forgotten() -> None:
-    """What it registered for forks does not keep it."""
+    """Nothing of it is left, also in the list of what a forked process begins anew."""
+    gc.collect()
+    before = len(HUBS)
     app = make_app(fakeredis.FakeRedis())
     hub = ref(app.extensions["notifications"])
+    assert len(HUBS) == before + 1
     del app
     gc.collect()
     assert hub() is None
+    assert len(HUBS) <= before
 
 
 def test_a_forked_process_has_clients_of_its_own(house: House) -> None:
