@@ -48,6 +48,11 @@ def tell(event: str) -> None:
     signals.tell(happened, event)
 
 
+def escape(text: object) -> str:
+    """Return text without what a terminal would obey: others wrote it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def find_servers(store: RedisStore) -> dict[str, dict[str, Any] | None]:
     """Return the servers of a store by address, and with each what the sender's `run` needs to ask it.
 

@@ -17,9 +17,10 @@ Keys, and how long each lives at most::
 
 What waits has no end, nor have RQ's lists. So this Redis must not evict (``maxmemory-policy noeviction``).
 
-jobs_worker.py is what runs jobs. Another role finds the `Jobs` in ``app.extensions["jobs"]``, adds a function to its
-`functions`, and enqueues that by name. They are not there where no worker could be: on a Redis inside the app's
-process, and on a Cluster, which RQ cannot use. There such a role does at once what it has to do.
+jobs_worker.py is what runs jobs, jobs_list.py what lists them. Another role finds the `Jobs` in
+``app.extensions["jobs"]``, adds a function to its `functions`, and enqueues that by name. They are not there where no
+worker could be: on a Redis inside the app's process, and on a Cluster, which RQ cannot use. There such a role does at
+once what it has to do.
 
 Settings::
 
@@ -29,7 +30,6 @@ Settings::
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -42,11 +42,12 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from redis import ConnectionPool, Redis, RedisCluster, RedisError
 from rq.connections import parse_connection
-from rq.exceptions import NoSuchJobError
 from rq.registry import BaseRegistry
 from rq.serializers import JSONSerializer
 
 from redis_store import WEEK, RedisSessionInterface, RedisStore, StoreUnavailable, connect
+from roles import escape
+from roles.jobs_list import find_facts
 from roles.jobs_worker import work
 
 QUEUE = "jobs"
@@ -156,9 +157,9 @@ class Jobs:
 # Policy: pure functions ---------------------------------------------------------------------------------------------
 
 
-def escape(text: object) -> str:
+def shorten(text: object) -> str:
     """Return one short line without what a terminal would obey: others wrote it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:100])
+    return escape(str(text)[:100])
 
 
 # The command line --------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def opened() -> Iterator[tuple[Jobs, rq.Queue]]:
     try:
         yield jobs, jobs.open(rq.Queue)
     except (RedisError, OSError) as error:
-        raise click.ClickException(f"Redis cannot be reached, or refuses this: {escape(error)}") from None
+        raise click.ClickException(f"Redis cannot be reached, or refuses this: {shorten(error)}") from None
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON for scripts, one object on each line.")
@@ -192,25 +193,7 @@ def list_jobs(state: str | None, limit: int, as_json: bool) -> None:
         if not as_json:
             click.echo(LINE.format("ID", "STATE", "TIME (UTC)", "TRIES LEFT", "NAME", "ERROR"))
         for facts in chain.from_iterable(find_facts(queue, each, limit) for each in ([state] if state else STATES)):
-            click.echo(json.dumps(facts) if as_json else LINE.format(*map(escape, facts.values())))
-
-
-def find_facts(queue: rq.Queue, state: str, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield what is shown of each job; of one that is malformed, its id."""
-    registry: Any = None if state == "queued" else getattr(queue, f"{state}_job_registry")
-    ids = queue.get_job_ids(0, limit) if registry is None else registry.get_job_ids(0, limit - 1, cleanup=False)
-    for job_id in ids:
-        facts = {"id": job_id, "state": state, "time": None, "tries_left": None, "name": "(malformed)", "error": ""}
-        with suppress(NoSuchJobError, AssertionError, KeyError, ValueError, zlib.error):
-            job = rq.job.Job.fetch(job_id, queue.connection, queue.serializer)
-            time = {"queued": job.enqueued_at, "started": job.started_at}.get(state, job.ended_at)
-            if state == "scheduled":
-                time = registry.get_scheduled_time(job_id)
-            facts |= {"time": time and f"{time:%Y-%m-%d %H:%M:%S}", "tries_left": job.retries_left}
-            facts["name"] = job.description
-            if state == "failed" and (result := job.latest_result()):
-                facts["error"] = (result.exc_string or "").strip().rpartition("\n")[2]
-        yield facts
+            click.echo(json.dumps(facts) if as_json else LINE.format(*map(shorten, facts.values())))
 
 
 @click.command()
@@ -218,6 +201,7 @@ def find_facts(queue: rq.Queue, state: str, limit: int) -> Iterator[dict[str, An
 @with_appcontext
 def retry(ids: tuple[str, ...]) -> None:
     """Enqueue each JOB that has failed again, with all its tries; without any, all that have failed."""
+    ids = tuple(dict.fromkeys(ids))
     with opened() as (jobs, queue):
         failed = queue.failed_job_registry
 

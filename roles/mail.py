@@ -42,6 +42,7 @@ from flask.typing import ResponseReturnValue
 
 import auth
 from redis_store import WEEK, RedisSessionInterface, RedisStore, StoreUnavailable
+from roles import escape
 
 LEASE = 15  # seconds in which a mail is sent; less than until a job is tried again whose worker was killed
 TIMEOUT = 10  # seconds for each answer of the mail server
@@ -213,8 +214,3 @@ def make_message(mail_id: str, sender: str, mail: Mapping[str, str]) -> EmailMes
     message["Message-ID"] = f"<{mail_id}@{sender.rpartition('@')[2]}>"
     message.set_content(mail["text"])
     return message
-
-
-def escape(line: str) -> str:
-    """Return a line without what a terminal would obey: a visitor wrote it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

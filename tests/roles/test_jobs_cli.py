@@ -224,3 +224,19 @@ def test_a_worker_whose_redis_goes_away_ends_with_1(make_server: Any) -> None:
     server.connect().config_set("maxmemory", 1)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output
+
+
+@pytest.mark.parametrize("key", [f"rq:results:{JOB}", f"rq:job:{JOB}"])
+def test_a_key_of_another_type_ends_no_list(jobs_app: Flask, redis: Any, key: str) -> None:
+    """The job is there, and what cannot be read of it is malformed."""
+    fail_for_good(jobs_app, redis, JOB)
+    redis.delete(key)
+    redis.set(key, "x")
+    result = flask(jobs_app, "list", "failed")
+    assert (result.exit_code, JOB in result.output, "(malformed)" in result.output) == (0, True, True)
+
+
+def test_a_job_that_is_named_twice_is_one(jobs_app: Flask, redis: Any) -> None:
+    """All of them are enqueued again."""
+    fail_for_good(jobs_app, redis, JOB)
+    assert flask(jobs_app, "retry", JOB, JOB).output == "Enqueued again: 1 of 1.\n"
