@@ -37,7 +37,10 @@ def show_session(page: Page, site: str) -> None:
     page.goto(site)
     for button in ("Sign in as ada", "Append"):
         press(page, button)
-    page.goto(site)  # from the top
+    for _ in range(50):  # from the top; and both lifetimes are rounded in the same way at some moments only
+        page.goto(site)
+        if len({*page.locator(".left strong").all_inner_texts()}) == 1:
+            break
 
 
 def show_story(page: Page, site: str) -> None:
