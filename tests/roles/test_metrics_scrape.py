@@ -12,9 +12,8 @@ from support.demo import CONFIG, sign_in
 from support.project import PERMISSIONS, ROOT
 from support.roles.metrics import BEARER, TOKEN, make_app, parse, scrape
 from support.servers import PATIENCE, RedisServer
-from support.topology import SentinelGroup, running, wait_until
 from support.stopwatch import takes
-from support.topology import ClusterGroup, SentinelGroup, running, wait_until
+from support.topology import SentinelGroup, running, wait_until
 
 from app import create_app
 from redis_store import connect
