@@ -20,7 +20,7 @@ from redis import RedisCluster, RedisError
 from redis_store import RedisStore, StoreUnavailable, signals
 
 #: What roles tell: a short list, so that each can be the label of a metric.
-EVENTS = ("sign-in-throttled", "token-replayed", "cache-built", "job-done", "job-failed")
+EVENTS = ("sign-in-throttled", "token-replayed", "cache-built", "job-waits", "job-done", "job-failed")
 
 #: A signal like those of `redis_store.signals`: its sender is the app, its reason one of `EVENTS`.
 happened = signal("role-event")

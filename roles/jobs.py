@@ -14,6 +14,7 @@ Keys, and how long each lives at most::
     rq:results:<id>            604800 s   what became of it, and why: as long
     rq:worker:<name>               77 s   a worker
     rq:execution:<id>:<n>          10 s   a job that runs
+    rq:beat:jobs                   90 s   a worker was there
 
 What waits has no end, nor have RQ's lists. So this Redis must not evict (``maxmemory-policy noeviction``).
 
@@ -46,11 +47,11 @@ from rq.registry import BaseRegistry
 from rq.serializers import JSONSerializer
 
 from redis_store import WEEK, RedisSessionInterface, RedisStore, StoreUnavailable, connect
-from roles import escape
+from roles import escape, tell
 from roles.jobs_list import find_facts
-from roles.jobs_worker import work
+from roles.jobs_worker import BEAT_KEY, BEAT_MAX_AGE, work
 
-QUEUE = "jobs"
+QUEUE, QUEUE_KEY = "jobs", "rq:queue:jobs"
 INTERVALS = [10, 60, 300]  # seconds until each next try; then the job has failed
 TIMEOUT = 60  # seconds that a job may run
 KEPT = 3600  # seconds that a finished job can be looked at; a failed one a week
@@ -78,7 +79,8 @@ def init_app(app: Flask) -> None:
             raise ValueError("JOBS_REDIS_URL is a Cluster, which RQ cannot use; expected one server, or Sentinels")
         app.logger.warning("no jobs: RQ cannot use a Cluster; set JOBS_REDIS_URL to another Redis")
     elif url is not None or "embedded" not in app.extensions:
-        app.extensions["jobs"] = Jobs(store)
+        app.extensions["jobs"] = jobs = Jobs(store)
+        app.extensions.setdefault("role_problems", []).append(jobs.find_problems)
 
 
 class Jobs:
@@ -115,10 +117,19 @@ class Jobs:
             # Names as bytes: redis-py interprets no answer to them, for what it gets is "QUEUED".
             commands = [(str(name).encode(), *rest) for (name, *rest), _ in pipeline.command_stack]
         budget = cast(RedisSessionInterface, current_app.session_interface).namespace("JOBS").sender.budget
+        commands += [(b"GET", BEAT_KEY)]
         *_, answers = self.store.within(budget).sender.run_all([(b"MULTI",), *commands, (b"EXEC",)])
         if any(isinstance(answer, Exception) for answer in answers):
             raise StoreUnavailable("a job was not enqueued: a key of RQ's holds something else")
+        if answers[-1] is None:
+            current_app.logger.warning("a job waits: no worker was there for %d s", BEAT_MAX_AGE)
+            tell("job-waits")
         self.check_eviction()
+
+    def find_problems(self) -> list[tuple[str, str]]:
+        """Return what is wrong, for a page that shows it: the name of its alert, and a sentence. StoreUnavailable."""
+        number, beat = self.store.within(1).sender.run_all([("LLEN", QUEUE_KEY), ("GET", BEAT_KEY)])
+        return [("JobsWait", f"Jobs wait: {number}, and no worker is there.")] if number and not beat else []
 
     def check_eviction(self) -> None:
         """Log, once, that Redis may lose jobs. Where nobody may ask it, nobody knows."""

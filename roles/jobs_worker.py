@@ -33,6 +33,8 @@ from rq.worker_registration import clean_worker_registry
 from roles import tell
 
 BEAT = 2  # seconds between two heartbeats of a job, and between two rounds of maintenance
+BEAT_KEY = "rq:beat:jobs"
+BEAT_MAX_AGE = 90  # seconds for which a beat counts: more than a job may run, for meanwhile there is none
 ALIVE = 10  # seconds without a heartbeat, on the way to a worker, or in maintenance; then its worker counts as dead
 
 
@@ -130,6 +132,7 @@ class Worker(rq.Worker):
     def run_maintenance_tasks(self) -> None:
         """Try again what was left behind, and enqueue what is due: RQ's scheduler, a process, could outlive us."""
         jobs = current_app.extensions["jobs"]
+        self.connection.set(BEAT_KEY, 1, ex=BEAT_MAX_AGE)
         for queue in cast(list[Queue], self.queues):
             if queue.acquire_maintenance_lock():
                 clean_registries(queue, exception_handlers=[tell_if_given_up])

@@ -3,7 +3,7 @@
 The path of one scrape::
 
     GET /metrics   Authorization: Bearer <token>
-                   -> PING, INFO, SLOWLOG LEN
+                   -> PING, INFO
                    <- their answers, and what all processes have counted
 
 Keys: none. Signals feed the counters: those of the sessions, and what other roles tell. What comes from

@@ -43,8 +43,7 @@ def ask_redis(store: RedisStore) -> list[dict[str, Any]]:
 def ask(store: RedisStore, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return one server's answers to commands, and the seconds that the first took."""
     found: dict[str, Any] = {}
-    commands = ("INFO", "SLOWLOG LEN")
-    for command in commands if store.sender.clustered else ("PING", *commands):  # redis-py fails to PING a Cluster
+    for command in ("INFO",) if store.sender.clustered else ("PING", "INFO"):  # redis-py fails to PING a Cluster
         start = time.perf_counter()
         try:
             found[command] = store.sender.run(command, **options)
@@ -59,14 +58,13 @@ def ask(store: RedisStore, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(servers: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    """Yield what the servers of Redis answered, as far as they did, as if they were one: at most 15 series."""
+    """Yield what the servers of Redis answered, as far as they did, as if they were one: at most 14 series."""
     infos = [found["INFO"] for found in servers if "INFO" in found]
     info = combine(infos)
     fields = INFO | (OF_REPLICA if info.get("role") == "slave" else OF_MASTER)
     numbers = {
         "redis_up": bool(servers) and all(servers),
         "redis_exporter_last_scrape_ping_time_seconds": find(max, servers, "seconds"),
-        "redis_slowlog_length": find(sum, servers, "SLOWLOG LEN"),
         "redis_connected_slave_lag_seconds": find(max, [{"lag": get_lag(info)} for info in infos], "lag"),
         **{name: info.get(field) for name, field in fields.items()},
     }

@@ -125,7 +125,7 @@ def describe() -> dict[str, Any]:
         "seen": seen,
         "info": info,
         "get_lag": get_lag,
-        "problems": [*judge_all(seen.infos, seen.down, most)],
+        "problems": [*judge_all(seen.infos, seen.down, most), *ask_others(seen)],
         "charts": [*draw_all(kept["samples"], now)],
         "now": now,
         "show_time": show_time,
@@ -136,6 +136,15 @@ def describe() -> dict[str, Any]:
 def get_interface() -> RedisSessionInterface:
     """Return the app's interface to its sessions."""
     return cast(RedisSessionInterface, current_app.session_interface)
+
+
+def ask_others(seen: Look) -> Iterator[tuple[str, str]]:
+    """Yield what other roles find wrong."""
+    for find in current_app.extensions.get("role_problems", ()):
+        try:
+            yield from find()
+        except StoreUnavailable as error:
+            seen.refused["What is wrong with a role"] = explain(str(error))
 
 
 def remember(seen: Look, now: float) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_to_enqueue_takes_one_round_trip_and_one_transaction(jobs_app: Flask, se
         while (command := monitor.next_command()["command"]) != "PING":
             commands.append(command.split()[0])
     commands = [name for name in commands if name != "CLIENT"]  # that a connection begins with
-    assert commands == ["MULTI", "SADD", "HSET", "HSET", "RPUSH", "EXEC"]
+    assert commands == ["MULTI", "SADD", "HSET", "HSET", "RPUSH", "GET", "EXEC"]
 
 
 def test_to_enqueue_again_is_the_same_job(jobs_app: Flask, redis: Any) -> None:

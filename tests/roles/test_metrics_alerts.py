@@ -138,6 +138,7 @@ def without_its_master(site: Site) -> Watch:
 def replica_killed(site: Site) -> Watch:
     replica = site.start_pair()
     watch = Watch(make_app(site.redis.connect()))
+    assert watch.problems() == set()
     replica.stop()
     wait_until(lambda: site.admin.info("replication")["connected_slaves"] == 0)
     return watch
@@ -187,6 +188,13 @@ def guesses(site: Site) -> Watch:
     return watch
 
 
+def no_worker(site: Site) -> Watch:
+    watch = site.start()
+    with watch.app.app_context():
+        watch.app.extensions["jobs"].enqueue("mail", {}, "0" * 32)
+    return watch
+
+
 def failed_job(site: Site) -> Watch:
     watch = site.start()
     with watch.app.app_context():
@@ -216,13 +224,14 @@ FAULTS = [
     Fault(out_of_connections, {"RedisRefusesConnections"}),
     Fault(on_a_replica, {"RedisIsReplica"}),
     Fault(without_its_master, {"RedisReplicaLostMaster"}, {"RedisIsReplica"}),
-    Fault(replica_killed, {"RedisReplicaMissing"}, shown=False),
+    Fault(replica_killed, {"RedisReplicaMissing"}),
     Fault(replica_lags, {"RedisReplicaLags"}),
     Fault(no_snapshot, {"RedisSnapshotFails"}),
     Fault(disk_full, {"RedisAppendFails"}, {"SessionsUnavailable"}),
     Fault(bad_app, {"SessionsRefused"}, shown=False),
     Fault(thief, {"TokenReplayed"}, shown=False),
     Fault(guesses, {"SignInsThrottled"}, shown=False),
+    Fault(no_worker, {"JobsWait"}),
     Fault(failed_job, {"JobsFail"}, shown=False),
 ]
 

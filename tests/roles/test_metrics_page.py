@@ -27,7 +27,7 @@ def test_the_page_has_each_series(request: pytest.FixtureRequest) -> None:
     """Those that may come from Redis, and those that this app counts."""
     listed = re.findall(r"^\| `(\w+)`", section("docs/metrics.md", "What it tells"), re.M)
     of_redis = {*metrics_redis.INFO, *metrics_redis.OF_MASTER, *metrics_redis.OF_REPLICA}
-    of_redis |= {"redis_slowlog_length", "redis_instance_info", "redis_connected_slave_lag_seconds"}
+    of_redis |= {"redis_instance_info", "redis_connected_slave_lag_seconds"}
     shown = {re.sub(r"(_bucket|_sum|_count)?({.*)?$", "", name) for name in scrape(make_app(fakeredis.FakeRedis()))}
     assert {*listed} == shown | of_redis
     assert len({*listed}) == len(listed)

@@ -23,7 +23,6 @@ from roles import metrics
 NAMES = {
     "redis_up",
     "redis_exporter_last_scrape_ping_time_seconds",
-    "redis_slowlog_length",
     "redis_memory_used_bytes",
     "redis_memory_max_bytes",
     "redis_connected_clients",

@@ -85,6 +85,7 @@ def test_a_job_is_told_when_it_is_done_or_no_try_is_left(jobs_app: Flask) -> Non
     client = interface_of(jobs_app).store.client
     jobs.learn(jobs_app, "fail", fail)
     with happened.connected_to(listen, jobs_app):
+        jobs.notice(jobs_app)
         jobs.enqueue(jobs_app, "note", "0" * 32)
         jobs.work(jobs_app)
         assert told == ["job-done"]
@@ -98,6 +99,29 @@ def test_a_job_is_told_when_it_is_done_or_no_try_is_left(jobs_app: Flask) -> Non
     assert jobs.status(client) == "failed"
 
 
+def test_a_job_for_which_there_is_no_worker_is_told(jobs_app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """As soon as the last one has not been there for longer than a job may run; /monitor says what waits."""
+    told: Told = []
+
+    def listen(sender: Any, *, reason: str, **_: Any) -> None:
+        told.append(reason)
+
+    client, problems = interface_of(jobs_app).store.client, jobs_app.extensions["jobs"].find_problems
+    with happened.connected_to(listen, jobs_app):
+        jobs.notice(jobs_app)
+        assert 60 < client.ttl("rq:beat:jobs") <= 90
+        jobs.enqueue(jobs_app)
+        assert (told, problems()) == ([], [])
+        client.delete("rq:beat:jobs")
+        jobs.enqueue(jobs_app)
+    assert told == ["job-waits"]
+    assert "no worker was there for 90 s" in caplog.text
+    assert problems() == [("JobsWait", "Jobs wait: 2, and no worker is there.")]
+    jobs.work(jobs_app)
+    client.delete("rq:beat:jobs")
+    assert problems() == []
+
+
 def test_a_job_is_told_when_its_last_worker_is_killed(jobs_app: Flask) -> None:
     """Whether that had begun to run it or not; and not before."""
     told: Told = []
@@ -108,6 +132,7 @@ def test_a_job_is_told_when_its_last_worker_is_killed(jobs_app: Flask) -> None:
     client = interface_of(jobs_app).store.client
     with happened.connected_to(listen, jobs_app):
         for running in (True, False):
+            jobs.notice(jobs_app)
             jobs.enqueue(jobs_app)
             for _ in range(4):
                 assert told == []
