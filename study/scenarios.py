@@ -175,9 +175,10 @@ def planted_sid(story: Story) -> None:
     seed="A write gives the record another week, but the cookie is sent only when it is new: it keeps its old end. "
     "Were the record to end first, the cookie would be a name for nothing. Comments in the original say that both "
     "times must be equal, and nothing sees to it.",
-    ours="EX and Max-Age are one number, here a week, and are set together or not at all: by every write, and by any "
-    "other request once five minutes have passed since the last time, which the signed cookie tells. An app can set a "
-    "limit from the sign-in on as well: then both end with that.",
+    ours="EX and Max-Age are one number, PERMANENT_SESSION_LIFETIME, here a week, and are set together or not at all: "
+    "by every write, and by any other request once five minutes have passed since the last time, which the signed "
+    "cookie tells. An app can set SESSION_ABSOLUTE_LIFETIME as well, a limit from the sign-in on: then both end with "
+    "that.",
     seed_test="tests/study/test_seed_store.py::test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie",
     ours_test="tests/promises/test_02_lockstep.py::test_a_refresh_that_is_due_sets_both",
 )

@@ -40,8 +40,13 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
     ],
     "How long do the cookie and the record live? What if not the same time? When are they renewed?": [
         (SEED.format("two-lifetimes"), "Her cookie ended after the first week", "a name for nothing"),
-        (STORE.format("two-lifetimes"), "one number, here a week", "by every write", "once five minutes have passed"),
-        ("/", "both end together", "Every write does that, and every other request once 300 s have passed"),
+        (
+            STORE.format("two-lifetimes"),
+            "one number, PERMANENT_SESSION_LIFETIME, here a week",
+            "by every write",
+            "once five minutes have passed",
+        ),
+        ("/", "both end together", "Every write renews both, and so does any other request once 300 s have passed"),
     ],
     "What does a page cost in Redis that does not use the session, one that reads it, one that writes it?": [
         (STORE.format("what-a-page-costs"), "None, one and two commands", "Once in five minutes any page costs more"),
