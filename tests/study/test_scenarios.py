@@ -103,6 +103,28 @@ def test_a_step_says_what_happened_and_who_did_it(name: str) -> None:
             assert step.why or step.kind != "command", step
 
 
+def whys(name: str) -> list[str]:
+    return [step.why for step in told(name, "ours").steps if step.kind == "command"]
+
+
+def test_a_command_that_fails_again_says_so() -> None:
+    """Not the same as the first time; and those of one round trip fail together."""
+    failed = [why for why in whys("redis-away-and-back") if "failed" in why]
+    assert [why.partition(".")[0].partition(":")[0] for why in failed] == [
+        *("It failed", "It failed again"),
+        *("It failed", "It failed with the one before", "It failed with the one before"),
+        "It failed again",
+    ]
+
+
+@pytest.mark.skipif("cold-cache" not in SCENARIOS, reason="the cache is not there")
+def test_a_command_of_the_cache_says_what_it_is_for() -> None:
+    """The group, the lease, the answer: not only that a record is written."""
+    text = " ".join(whys("cold-cache"))
+    assert all(word in text for word in ("A new group", "The lease goes to", "takes the place of the lease", "is kept"))
+    assert "compare-and-set" not in text
+
+
 def make(tell: Any) -> Scenario:
     words = {"title": "", "about": "", "seed": "", "ours": "", "ours_test": "", "sides": {}}
     return Scenario(tell=tell, make_app=SCENARIOS["two-tabs-write"].make_app, **words)  # type: ignore[arg-type]
