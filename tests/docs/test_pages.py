@@ -82,7 +82,10 @@ BLOCKS = {
         ".venv/bin/python -m oidc": "test_a_provider_to_try_is_there_and_the_app_takes_it",
         "FLASK_OAUTH_ISSUER": "test_a_provider_to_try_is_there_and_the_app_takes_it",
     },
-    "docs/metrics.md": {"scrape_configs": "test_prometheus_takes_the_configuration_of_the_page"},
+    "docs/metrics.md": {
+        "scrape_configs": "test_prometheus_takes_the_configuration_of_the_page",
+        ". deploy/secrets/app.env": "test_the_command_of_the_page_writes_the_token",
+    },
     "docs/operations.md": {
         "ACL SETUSER": "test_it_is_enough",
         "redis+sentinel": "test_urls_of_several_servers_are_those_of_the_code",

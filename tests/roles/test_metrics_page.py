@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fakeredis
 import pytest
+from support.deployed import Deployment
 from support.docstrings import assert_page
 from support.project import PAGES, blocks, section
 from support.roles.metrics import make_app, scrape
@@ -51,3 +52,11 @@ def test_prometheus_finds_nothing_wrong_with_the_series() -> None:
     text = app.test_client().get("/metrics", headers={"Authorization": f"Bearer {app.config['METRICS_TOKEN']}"}).text
     run = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_the_command_of_the_page_writes_the_token(tmp_path: Path) -> None:
+    """That of deploy/make-secrets, as Prometheus has to send it."""
+    deployment = Deployment(tmp_path)
+    (command,) = blocks("sh", section("docs/metrics.md", "What Prometheus needs"))
+    subprocess.run(["sh", "-eu", "-c", command], cwd=tmp_path, check=True)
+    assert (tmp_path / "metrics-token").read_text() == deployment.app["FLASK_METRICS_TOKEN"]
