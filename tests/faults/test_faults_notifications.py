@@ -103,7 +103,7 @@ class Page(threading.Thread):
 
 
 @pytest.fixture
-def matrix(make_server: Any, tmp_path: Path) -> Iterator[faults.House]:
+def matrix(make_server: Any, tmp_path: Path, little_garbage: None) -> Iterator[faults.House]:
     with ExitStack() as stack:
         yield faults.House(make_server, tmp_path, stack)
     with warnings.catch_warnings():  # a Cluster's client of redis-py forgets connections to a server that it lost

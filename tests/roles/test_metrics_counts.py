@@ -150,9 +150,9 @@ def test_a_wait_that_was_in_vain_is_measured(make_server: Any) -> None:
     assert after[name % "+Inf"] > before[name % "+Inf"]
 
 
+@pytest.mark.usefixtures("little_garbage")
 def test_two_apps_of_a_process_count_apart() -> None:
     """A listener hears of its own app only, and goes with it."""
-    gc.collect()
     before = len(signals.created.receivers)
     one, two = (make_app(fakeredis.FakeRedis()) for _ in range(2))
     sign_in(one.test_client())

@@ -125,6 +125,7 @@ def test_a_browser_that_takes_nothing_is_let_go(house: House) -> None:
     page.close()
 
 
+@pytest.mark.usefixtures("little_garbage")
 def test_nothing_is_left_when_the_last_one_went(house: House, client: Any) -> None:
     """No thread, no connection for pub/sub, no message in memory; and again, when others come."""
     threads = {thread.name for thread in threading.enumerate() if thread.name == "notifications"}
@@ -165,6 +166,7 @@ def test_the_connections_are_given_back(house: House, server: Any) -> None:
     wait_until(lambda: len(admin.client_list()) == before)
 
 
+@pytest.mark.usefixtures("little_garbage")
 def test_an_app_can_be_forgotten() -> None:
     """Nothing of it is left, also in the list of what a forked process begins anew."""
     gc.collect()
