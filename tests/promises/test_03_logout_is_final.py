@@ -13,7 +13,7 @@ from support.apps import content, route, set_cookie, sid_of, sign, under_way
 from support.clock import Clock
 from support.tiers import rounds
 
-ROUNDS = rounds(3, 200)  # for each pair of what is under way and how the session ends
+ROUNDS = rounds(3, 50)  # for each pair of what is under way and how the session ends
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 from _redis_store.record import load_record
 from redis_store import RedisStore
 
-ROUNDS = rounds(5, 200)
+ROUNDS = rounds(5, 50)
 COUNT = rounds(20, 100)
 
 

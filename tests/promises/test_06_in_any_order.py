@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import fakeredis
 import pytest
 from flask import Flask, session
 from support.apps import interface_of, route, set_cookie, sid_of
@@ -23,7 +24,7 @@ def app(app: Flask) -> Flask:
     return app
 
 
-STEP = rounds(11, 1)  # from one order to the next; 1: all of them
+STEP = rounds(11, 1)  # from one order to the next; 1: all of them, on a redis-server, and on fakeredis each third
 
 
 @pytest.fixture(params=FORMS)
@@ -52,15 +53,16 @@ class Forgets:
         return [self.execute_command(*command, **options) for command in commands]
 
 
-def orders_of(app: Flask, one_by_one: int, pipelines: int, others: int) -> Iterator[str]:
+def orders_of(app: Flask, turns: Turns, one_by_one: int, pipelines: int, others: int) -> Iterator[str]:
     """The orders of a request, which sends so many commands, or pipelines, and of another one."""
-    return orders(one_by_one if interface_of(app).store.sender.clustered else pipelines, others, STEP)
+    step = 3 * STEP if isinstance(turns.client, fakeredis.FakeRedis) else STEP
+    return orders(one_by_one if interface_of(app).store.sender.clustered else pipelines, others, step)
 
 
 @pytest.mark.parametrize("path", ["/login", "/write"])
 def test_a_login_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Turns, path: str) -> None:
     """All orders of their commands: the new session has ended, or is listed. One that was there before has ended."""
-    for order in orders_of(app, 5, 4, 5):
+    for order in orders_of(app, turns, 5, 4, 5):
         client.flushall()
         browser = app.test_client() if path == "/login" else signed_in(app)
         turns.run(order, a=lambda browser=browser: browser.get(path), b=lambda: revoke(app))  # type: ignore[misc]
@@ -79,7 +81,7 @@ def test_a_login_that_somebody_else_was_first_to_write_and_a_revoke_in_any_order
         client.set(f"SESSION:{sid_of(client)}", '{"n":2}', ex=50)
 
     route(app, "/late", is_late)
-    for order in orders_of(app, 9, 4, 4):
+    for order in orders_of(app, turns, 9, 4, 4):
         client.flushall()
         browser = app.test_client()
         browser.get("/write")
@@ -89,7 +91,7 @@ def test_a_login_that_somebody_else_was_first_to_write_and_a_revoke_in_any_order
 
 def test_a_regeneration_and_a_revoke_in_any_order(app: Flask, client: Any, turns: Turns) -> None:
     """The session was there before, so it has ended, under whichever sid."""
-    for order in orders_of(app, 7, 4, 5):
+    for order in orders_of(app, turns, 7, 4, 5):
         client.flushall()
         browser = signed_in(app)
         turns.run(order, a=lambda browser=browser: browser.get("/regenerate"), b=lambda: revoke(app))  # type: ignore[misc]

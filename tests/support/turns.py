@@ -12,14 +12,14 @@ class Turns:
     """A client that lets each of two threads send to Redis only when it has its turn: a command, or a pipeline."""
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self.client = client
         self._conditions = threading.Condition()
         self._waiting: set[str] = set()
         self._turn: str | None = None
         self._free = True
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._client, name)
+        attribute = getattr(self.client, name)
         if name not in ("execute_command", "execute_all", "pipeline"):
             return attribute
 
