@@ -9,7 +9,7 @@ import pytest
 from support.project import PAGES, ROOT, section, tables
 from support.servers import find_redis_server
 
-JOBS = 100
+JOBS = 50
 
 
 def figures(text: str) -> dict[str, int]:
