@@ -164,7 +164,7 @@ def test_a_full_redis_is_shown(make_server: Any) -> None:
     server.connect().config_set("maxmemory", 1)
     page = text_of(web)
     assert problems(page) == ["RedisMemoryNearlyFull"]
-    assert "The samples of the charts cannot be had: OutOfMemoryError." in page
+    assert "A place for the samples of the charts cannot be had: OutOfMemoryError." in page
     assert numbers(page)["PING, ms"]
 
 
@@ -178,7 +178,7 @@ def test_a_redis_that_cannot_save_is_shown(make_server: Any) -> None:
     wait_until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
     page = text_of(web)
     assert problems(page) == ["RedisSnapshotFails"]
-    assert "The samples of the charts cannot be had: ResponseError: MISCONF." in page
+    assert "A place for the samples of the charts cannot be had: ResponseError: MISCONF." in page
 
 
 @pytest.mark.parametrize(
