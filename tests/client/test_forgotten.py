@@ -11,7 +11,7 @@ from flask import Flask, session
 from redis.exceptions import TimeoutError
 from support.apps import SECRET_KEY, route
 from support.proxy import Proxy
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 from support.stopwatch import Stopwatch, takes
 
 from _redis_store.connection import SOCKET_TIMEOUT
@@ -32,6 +32,12 @@ def open_idle(client: Any, number: int) -> None:
         client.connection_pool.give_back(connection)
 
 
+def forget(proxy: Proxy, client: Any) -> None:
+    """Forget the connections that the client has. Its next ones are patient, for the machine may be busy."""
+    client.connection_pool.connection_kwargs |= dict.fromkeys(["socket_timeout", "socket_connect_timeout"], PATIENCE)
+    proxy.forget()
+
+
 VERBS: dict[str, Callable[[RedisStore], Any]] = {
     "get": lambda store: store.get("sid") == {"n": 1},
     "ttl": lambda store: store.ttl("sid"),
@@ -49,7 +55,7 @@ def test_what_may_be_sent_twice_is_sent_on_a_new_connection(proxy: Proxy, name: 
     store = RedisStore(proxy.connect())
     store.set({"n": 1}, "sid")
     open_idle(store.client, idle)
-    proxy.forget()
+    forget(proxy, store.client)
     with takes(2 * SOCKET_TIMEOUT, least=SOCKET_TIMEOUT):
         assert VERBS[name](store.within(1))
 
@@ -58,7 +64,7 @@ def test_what_may_not_be_sent_twice_fails_once(proxy: Proxy) -> None:
     """Nobody knows whether it arrived. The next command has a new connection."""
     store = RedisStore(proxy.connect())
     open_idle(store.client, 5)
-    proxy.forget()
+    forget(proxy, store.client)
     with pytest.raises(StoreUnavailable, match="SET failed with TimeoutError"):
         store.add("sid", {"n": 1})
     assert store.add("sid", {"n": 1})
@@ -70,7 +76,7 @@ def test_forgotten_connections_do_not_open_the_circuit_breaker(proxy: Proxy) -> 
     store.set({"n": 1}, "sid")
     threads = 4 * MAX_TIMEOUTS
     open_idle(store.client, threads)
-    proxy.forget()
+    forget(proxy, store.client)
     with ThreadPoolExecutor(threads) as pool:
         assert [*pool.map(lambda _: store.within(1).get("sid"), range(threads))] == threads * [{"n": 1}]
     assert store.sender.breaker.timeouts == 0
@@ -120,10 +126,11 @@ def app() -> Flask:
 def test_no_page_of_a_session_notices(app: Flask, proxy: Proxy, path: str) -> None:
     """Each begins with a read."""
     app.session_interface = RedisSessionInterface(proxy.connect())
+    app.config["SESSION_MAX_WAIT"] = PATIENCE
     browser = app.test_client()
     browser.get("/write")
     open_idle(app.session_interface.store.client, 4)
-    proxy.forget()
+    forget(proxy, app.session_interface.store.client)
     with takes(1):
         assert browser.get(path).status_code == 200
 
