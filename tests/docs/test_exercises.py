@@ -58,14 +58,12 @@ def named_by(text: str) -> str:
     return str(named)
 
 
-@pytest.mark.parametrize(
-    "exercises", [EXERCISES[:1], pytest.param(EXERCISES[1:], marks=pytest.mark.thorough)], ids=["the first", "others"]
-)
-def test_an_exercise_turns_the_test_red_that_it_names(exercises: list[tuple[str, str, str]], tmp_path: Path) -> None:
+@pytest.mark.thorough
+def test_each_exercise_turns_the_test_red_that_it_names(tmp_path: Path) -> None:
     """In its file that test fails, and no other. Two are done at a time."""
-    folders = [tmp_path / number for number, _, _ in exercises]
+    folders = [tmp_path / number for number, _, _ in EXERCISES]
     for folder in folders:
         folder.mkdir()
     with ThreadPoolExecutor(2) as pool:
-        red = [*pool.map(turn_red, [text for _, _, text in exercises], folders)]
-    assert red == [{named_by(text)} for _, _, text in exercises]
+        red = [*pool.map(turn_red, [text for _, _, text in EXERCISES], folders)]
+    assert red == [{named_by(text)} for _, _, text in EXERCISES]

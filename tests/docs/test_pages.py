@@ -33,8 +33,8 @@ BLOCKS = {
     },
     "docs/benchmarks.md": {"python3 benchmarks/run.py": "test_what_measures_anew_knows_its_options"},
     "docs/exercises.md": {
-        ".venv/bin/python -m pytest": "test_an_exercise_turns_the_test_red_that_it_names",
-        **dict.fromkeys(EXERCISES, "test_an_exercise_turns_the_test_red_that_it_names"),
+        ".venv/bin/python -m pytest": "test_each_exercise_turns_the_test_red_that_it_names",
+        **dict.fromkeys(EXERCISES, "test_each_exercise_turns_the_test_red_that_it_names"),
     },
     "docs/cache.md": {
         "from roles.cache": "test_the_code_of_the_page_keeps_and_forgets",

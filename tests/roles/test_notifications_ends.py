@@ -48,7 +48,7 @@ WAYS: dict[str, Callable[[House, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", spread([*WAYS], 3))
+@pytest.mark.parametrize("way", spread([*WAYS], 5))
 def test_a_stream_ends_within_a_second_of_its_session(real_time: House, way: str) -> None:
     """However that ends; those of other sessions go on, and what is sent meanwhile does not go to the dead one."""
     house = real_time

@@ -182,6 +182,7 @@ def store(group: ClusterGroup) -> Iterator[RedisStore]:
     store.client.close()
 
 
+@pytest.mark.thorough
 def test_a_session_lives_on_three_servers(store: RedisStore) -> None:
     """Written, read, moved and ended, wherever its sids belong."""
     assert isinstance(store.client, redis.RedisCluster)

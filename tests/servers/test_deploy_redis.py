@@ -213,6 +213,7 @@ def test_more_clients_than_allowed_are_refused(admin: Any, server: TcpServer) ->
     assert admin.ping()
 
 
+@pytest.mark.thorough
 def test_a_client_that_is_idle_is_closed(admin: Any, server: TcpServer, store: RedisStore) -> None:
     """`timeout`: the app does not notice, for it looks before it sends."""
     sid = store.set({"n": 1})
