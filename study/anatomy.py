@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from redis_store import RedisSession, shorten
+from redis_store import WEEK, RedisSession, shorten
 
 #: Ours, which says when the session began. Another one is koa's.
 SID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{40}")
+#: A signed cookie: its third part is the time of signing.
+SIGNED = re.compile(r"[^.]+\.[pb]\.([A-Za-z0-9_-]{6,8})\.[A-Za-z0-9_-]{43}")
+DAY = 24 * 60 * 60  # seconds
 SHOWN = 6  # characters of what nobody may know in full
 
 
@@ -63,6 +67,16 @@ def take_apart(session: RedisSession, values: Sequence[str]) -> list[Part]:
                 ),
             ]
     return parts
+
+
+def explain_refusal(cookie: str, now: float) -> str:
+    """Return which check refused a cookie that did not count. `now`: the Unix time."""
+    if (match := SIGNED.fullmatch(cookie)) is None:
+        return "Refused by its form: ours is a sid, permanence, a time and a signature. Redis was not asked."
+    age = now - int.from_bytes(urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
+    if age > WEEK:
+        return f"Refused by its age: {age / DAY:.0f} days. A session lasts a week here. Redis was not asked."
+    return "Refused by its signature: it is of its time, but this is not how the app signs it. Redis was not asked."
 
 
 def get_cookie_left(session: RedisSession) -> int | None:

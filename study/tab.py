@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from flask import Flask
 from werkzeug.wrappers import Response
 
+from study.anatomy import explain_refusal
 from study.jar import Cookie, Jar
 from study.recording import Recording, Sent, Words, file_of, recording, shorten_text
 from study.redis import StoryRedis, writes
@@ -164,10 +165,12 @@ class Tab:
         self.jar.update(other.jar)
         self._tell("cookie", says, self.jar.facts())
 
-    def put_cookie(self, value: str, says: str) -> None:
-        """Have this as the session's cookie, wherever it comes from."""
-        self.jar[self.world.cookie_name] = Cookie(value, None)
-        self._tell("cookie", says, self.jar.facts())
+    def put_cookie(self, value: str, says: str, like: str = "") -> None:
+        """Have this as the session's cookie, wherever it comes from. `like`: what it is a changed copy of."""
+        name = self.world.cookie_name
+        self.jar[name] = Cookie(value, None)
+        before = [("Before", f"{name}={shorten_text(like)}")] if like else []
+        self._tell("cookie", says, [*before, *self.jar.facts()])
 
     def drop_cookies(self) -> None:
         """Forget what has ended, as browsers do."""
@@ -202,14 +205,17 @@ class Tab:
             browser = world.app.test_client(use_cookies=False)
             body: Any = {"json" if as_json else "data": form}
             response = browser.open(path, method=method, headers=self.jar.headers(), **body)
-        changes = self.jar.keep(response, world.clock())
+        brought, changes = self.cookie, self.jar.keep(response, world.clock())
         answer = Answer(response, sent)
         log = [("Log", shorten_text(line)) for line in said]
         sees = shorten_text(answer.text.strip())
         facts = [("Reads", sees)] if as_json else [*changes, ("Sees", sees)]
         sets = [text for _, text in changes if text.startswith((f"{world.cookie_name}=", f"{world.cookie_name} is"))]
         change = "" if not sets else "set" if self.cookie else "deleted"
-        world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view)
+        # The view looked for a session, and Redis was not asked: then the cookie was none of ours.
+        refused = brought and not sent.commands and "Cookie" in response.vary
+        why = explain_refusal(brought, world.clock()) if refused else ""
+        world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view, why)
         return answer
 
     @contextmanager

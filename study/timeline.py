@@ -86,12 +86,13 @@ class Timeline:
             self.before = sent
             self.add(REDIS, "command", title, facts, why=why, code=code, failed=sent.failed, holds=holds)
 
-    def add_answer(self, tab: str, status: str, facts: Facts, cookie: str, view: str) -> None:
-        """Note the answer to a request of this tab. `cookie`: what became of it, in a word."""
+    def add_answer(self, tab: str, status: str, facts: Facts, cookie: str, view: str, why: str = "") -> None:
+        """Note the answer to a request of this tab. `cookie`: what became of it; `why`: what else is said."""
         sets = {"seed": "study/seed_store.py::SeedInterface.save_session"}
         ours = "redis_store.py::RedisSessionInterface._set_cookie"
         code = [Place(sets.get(self.sessions, ours) if cookie else view)]
-        self.add(tab, "answer", f"gets {status}", facts, why=explain_cookie(self.sessions, cookie), code=code)
+        why = why or explain_cookie(self.sessions, cookie)
+        self.add(tab, "answer", f"gets {status}", facts, why=why, code=code)
 
 
 def place_in_story() -> list[Place]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ast
 import threading
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
+from flask import Flask, Request
+from itsdangerous import Signer, TimestampSigner
 from support.project import ROOT
 from support.study import SECRET, check, make_redis, outline, told
 
+from redis_store import RedisSession, RedisSessionInterface
 from study.book import SCENARIOS
+from study.shop import make_shop
 from study.story import Scenario, Story, play
 
 BACKENDS = ["fakeredis", "redis-server"]
@@ -123,6 +129,52 @@ def test_a_command_of_the_cache_says_what_it_is_for() -> None:
     text = " ".join(whys("cold-cache"))
     assert all(word in text for word in ("A new group", "The lease goes to", "takes the place of the lease", "is kept"))
     assert "compare-and-set" not in text
+
+
+class Trusting(RedisSessionInterface):
+    """Ours, but for one check of the cookie: it signs anew what the browser brings."""
+
+    unchecked = ""
+
+    def open_session(self, app: Flask, request: Request) -> RedisSession | None:
+        signer = TimestampSigner(app.secret_key or "", "redis-session", key_derivation="hmac", digest_method=sha256)
+        signer.get_timestamp = lambda: int(self.clock())  # type: ignore[method-assign]
+        value = request.cookies.get("session", "")
+        content = value.rpartition(".")[0]
+        if self.unchecked == "signature":
+            value = Signer.sign(signer, content).decode()
+        elif self.unchecked == "age" and Signer.validate(signer, value):
+            value = signer.sign(content.rpartition(".")[0]).decode()
+        request.environ["HTTP_COOKIE"] = f"session={value}"
+        return super().open_session(app, request)
+
+
+@pytest.mark.parametrize(
+    ("unchecked", "opened"), [("none", []), ("signature", [2]), ("age", [3])], ids=["all", "signature", "age"]
+)
+def test_a_story_notices_a_check_of_cookies_that_is_left_out(unchecked: str, opened: list[int]) -> None:
+    """Only its signature refuses the changed cookie, only its age the old one: unchecked, they open Ada's session."""
+    kind = type("Kind", (Trusting,), {"unchecked": unchecked})
+
+    def make_app(store: str, client: Any, clock: Any) -> Flask:
+        return make_shop(kind(client, clock=clock))
+
+    run = play(replace(SCENARIOS["bad-cookies"], make_app=make_app), "ours")
+    seen = [dict(step.facts)["Sees"] for step in run.steps if step.lane == "Eve" and step.kind == "answer"]
+    assert [number for number, text in enumerate(seen, 1) if "Signed in as ada" in text] == opened
+    assert run.verdict.held == (not opened)
+
+
+def test_a_cookie_that_is_refused_is_shown_with_the_check_that_refused_it() -> None:
+    """Its form, its signature, its age; and which letter was changed."""
+    eves = [step for step in told("bad-cookies", "ours").steps if step.lane == "Eve"]
+    refusals = [step.why.partition(":")[0] for step in eves if step.kind == "answer"]
+    assert refusals == ["Refused by its form", "Refused by its signature", "Refused by its age"]
+    changed = [dict(step.facts) for step in eves if step.kind == "cookie"][1]
+    before, after = changed["Before"], changed["Cookie"]
+    assert len(before) == len(after)
+    assert [(one == other) for one, other in zip(before, after, strict=True)].count(False) == 1
+    assert not any(step.why for step in told("bad-cookies", "seed").steps if step.why.startswith("Refused"))
 
 
 def make(tell: Any) -> Scenario:
