@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from study.recording import Sent
 
 MAX_TITLE = 120  # characters
@@ -185,6 +187,16 @@ def explain_cookie(store: str, change: str) -> str:
         ours = "The cookie is signed, and ends when the record does: both have the same number of seconds."
         return "The cookie is the bare sid." if store == "seed" else ours
     return "The browser forgets its cookie." if change == "deleted" else ""
+
+
+def explain_log(said: Sequence[str]) -> str:
+    """Return why an answer is no error, though the log says that the change was dropped. Else nothing."""
+    if any("changes are dropped" in line for line in said):
+        return (
+            "The page was made first, then its change was to be stored. The session was over by then, and what it held "
+            "as well, so the change is dropped. That is no error."
+        )
+    return ""
 
 
 def name_role(sent: Sent) -> str:

@@ -17,6 +17,7 @@ from flask import Flask
 from werkzeug.wrappers import Response
 
 from study.anatomy import explain_refusal
+from study.explain import explain_log
 from study.jar import Cookie, Jar
 from study.recording import Recording, Sent, Words, file_of, recording, shorten_text
 from study.redis import StoryRedis, writes
@@ -214,7 +215,7 @@ class Tab:
         change = "" if not sets else "set" if self.cookie else "deleted"
         # The view looked for a session, and Redis was not asked: then the cookie was none of ours.
         refused = brought and not sent.commands and "Cookie" in response.vary
-        why = explain_refusal(brought, world.clock()) if refused else ""
+        why = explain_refusal(brought, world.clock()) if refused else explain_log(said)
         world.timeline.add_answer(self.name, response.status, [*facts, *log], change, view, why)
         return answer
 

@@ -28,6 +28,7 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
             STORE.format("slow-request-and-sign-out"),
             "its change is dropped, and the log says so",
             "leaves the cookie alone",
+            "so the change is dropped. That is no error",
         ),
     ],
     "Two tabs write at once. What is kept?": [
@@ -53,7 +54,7 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
     ],
     "What does a visitor see when Redis is away, or refuses to write? Are they signed out afterwards?": [
         (STORE.format("redis-away-and-back"), "503 and when to try again", "everybody is where they were"),
-        (STORE.format("refused-write"), "makes the answer a 503", "nobody is signed out"),
+        (STORE.format("refused-write"), "makes the answer a 503", "nobody is signed out", "Ada is still signed in"),
     ],
     "Somebody stole a dump of Redis. What can they do with it?": [
         (SEED.format("stolen-dump"), "The name of a key is the value of the cookie"),
