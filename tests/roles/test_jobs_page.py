@@ -51,7 +51,7 @@ def test_the_example_of_the_page_is_a_job(jobs_app: Flask) -> None:
 
 def test_the_commands_show_what_the_page_shows(jobs_app: Flask, server: RedisServer) -> None:
     """But for ids, times, and how wide the columns are."""
-    steps = re.findall(r"^\$ flask (.*)\n((?:(?!\$ ).*\n)*)", blocks("console", PAGE)[0], re.M)
+    steps = re.findall(r"^\$ .venv/bin/flask (.*)\n((?:(?!\$ ).*\n)*)", blocks("console", PAGE)[0], re.M)
     scheduled, failed = re.findall(r"^(\w{32})  (?:scheduled|failed)", steps[0][1], re.M)
 
     def refuse() -> None:
