@@ -169,7 +169,7 @@ class RedisSession(SecureCookieSession):
         if record is not None and session is not None:
             self.record, self.before = record, owners_of(session, self.settings.owner_keys)
             dict.update(self, session)  # not self.update: nothing is modified yet
-            self.snapshot = () if may_have_tags(record) else take_snapshot(self)
+            self.snapshot = () if may_have_tags(record) else take_snapshot(session)  # self may hold more, set before
         elif record is not None:
             tell(unreadable, "record")
 

@@ -24,7 +24,9 @@ import msgspec
 import pytest
 from flask import Flask, session
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
-from support.apps import SECRET_KEY
+from support.apps import SECRET_KEY, content, interface_of, route
+
+from redis_store import RedisSession, RedisSessionInterface
 
 CONTENT = {"cart": [1, {"a": 2}], "n": 3, "user_id": "ada"}  # sorted, as Flask writes it
 
@@ -238,3 +240,24 @@ def test_each_way_shows_what_flasks_own_session_shows(app: Flask, flasks: Flask,
         if outcomes[0] != outcomes[1]:
             different[name] = outcomes
     assert different == {}
+
+
+class SetsAtOnce(RedisSessionInterface):
+    """One of somebody's own, which sets a default before anybody has read the session."""
+
+    def open_session(self, app: Flask, request: flask.Request) -> RedisSession | None:
+        session = super().open_session(app, request)
+        if session is not None:
+            session.setdefault("language", "en")
+        return session
+
+
+def test_what_was_set_before_the_session_was_read_is_stored(app: Flask, client: Any) -> None:
+    """It was not in the record: a change, also of a request that changes nothing else."""
+    browser = app.test_client()
+    with browser.session_transaction() as seed:
+        seed.update(CONTENT)
+    app.session_interface = SetsAtOnce(client, clock=interface_of(app).clock)
+    route(app, "/read", lambda: str(session["n"]))
+    browser.get("/read")
+    assert content(client) == CONTENT | {"language": "en"}
