@@ -68,7 +68,7 @@ def _save(session: RedisSession) -> str | None:
         if not session.record:
             return None
     now = take_snapshot(mine) if session.snapshot else ()
-    same = now and now == session.snapshot
+    same = now and now == session.snapshot and not session.regenerated  # then it is written, in our spelling
     record = session.record if same else dump_record(mine, new_items(mine, now, session.snapshot))
     if session.regenerated or not session.record or _is_change(session, record):
         return Write(session, mine).run(b"{}" if is_empty(mine) else record)

@@ -9,6 +9,8 @@ import pytest
 from flask import Flask, session
 from support.apps import content, route, set_cookie, sid_of
 
+from _redis_store.record import dump_record, load_record
+
 SIDS = ["0123456789abcdef" * 3, "3b241101-e2bb-4255-8caf-4136c566a962"]
 
 
@@ -114,6 +116,18 @@ def test_another_spelling_is_the_same_session(app: Flask, client: Any, record: s
     assert client.ttl(f"SESSION:{SIDS[0]}") <= 50
     browser.get("/write")
     assert json.loads(client.get(f"SESSION:{SIDS[0]}")) == {**json.loads(record), "flask": [1, {"ü": None}]}
+
+
+@pytest.mark.parametrize("record", SPELLED)
+def test_a_new_sid_has_the_session_in_our_spelling(app: Flask, client: Any, record: str) -> None:
+    """So its size is that of our JSON, also when nothing in it has changed."""
+    client.set(f"SESSION:{SIDS[0]}", record, ex=50)
+    app.config["SESSION_MAX_BYTES"] = len(ours := dump_record(load_record(record.encode()) or {}))
+    route(app, "/move", lambda: session.regenerate())  # type: ignore[attr-defined]
+    browser = app.test_client()
+    browser.set_cookie("session", SIDS[0])
+    assert browser.get("/move").status_code == 200
+    assert client.get(f"SESSION:{sid_of(client)}") == ours
 
 
 def test_login_replaces_the_sid_here_too(app: Flask, client: Any) -> None:
