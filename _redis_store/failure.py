@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from _signal import getsignal  # type: ignore[import-not-found]  # signal's makes Enums: slow, and it catches ValueError
 from types import CodeType
 from typing import Any
 
@@ -59,7 +60,7 @@ def raise_interruption(error: BaseException, outer: BaseException | None) -> Non
     A job's time limit may be any exception, the builtin TimeoutError too, which is also what a socket raises. `outer`
     is what was being handled before the call. It is too late for one that the client has kept to itself.
     """
-    codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    codes = {_code_of(handler) for handler in map(getsignal, range(1, signal.NSIG)) if callable(handler)} - {None}
     link: BaseException | None = error
     while codes and link is not None and link is not outer:
         traceback = link.__traceback__
