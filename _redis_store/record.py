@@ -92,11 +92,9 @@ def _dump_member(key: Any, value: Any) -> bytes:
             return record[1:-1]
         encode_slowly(member)  # raises, and says what it is, if JSON does not know it
         reason = "it would come back changed"
-    except RecursionError:
-        reason = "nested too deep"
     except _REFUSALS as error:
         raise_interruption(error, outer)
-        reason = str(error) or type(error).__name__
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
     raise _Refused(reason)
 
 

@@ -189,3 +189,24 @@ def test_a_time_limit_passes_through_the_writing_of_a_record(
 ) -> None:
     """Also if it is of a kind that says elsewhere that JSON cannot keep a value."""
     in_the_middle_of(error, write)
+
+
+class Ringing(dict[str, object]):
+    """A dict that takes long: a time limit goes off when its items are looked at first."""
+
+    rang = False
+
+    def items(self) -> Any:
+        if not self.rang:
+            self.rang = True
+            signal.raise_signal(signal.SIGALRM)
+        return super().items()
+
+
+@pytest.mark.parametrize("error", [RecursionError, TypeError, ValueError, UnicodeEncodeError])
+def test_a_time_limit_passes_through_what_one_value_takes(error: type[Exception]) -> None:
+    """Also a RecursionError, which else says that the value is nested too deep."""
+    raised = error("utf-8", "", 0, 1, "the limit") if error is UnicodeEncodeError else error("the limit")
+    with limit(KINDS["function"](raised), None), pytest.raises(error) as caught:
+        dump_record({"n": Ringing()})
+    assert caught.value is raised
