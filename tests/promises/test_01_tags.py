@@ -181,6 +181,19 @@ def test_what_looks_like_a_registered_tag_is_none(app: Flask, value: Any) -> Non
     assert load_record(record) == {"v": value, "w": Decimal(2)}
 
 
+def test_a_record_from_before_the_tag_was_registered_is_not_written_by_who_reads_it(app: Flask, client: Any) -> None:
+    """Though it would now be written in another way: the tag is for a value that JSON has a type for, too."""
+    route(app, "/set", lambda: session.update(n="ada"))
+    route(app, "/get", lambda: str(session["n"]))
+    browser = app.test_client()
+    browser.get("/set")
+    before = client.get(*client.keys())
+    interface_of(app).serializer.register(make_tag(" text", str, str, str), index=0)
+    response = browser.get("/get")
+    assert (response.text, "Set-Cookie" in response.headers) == ("ada", False)
+    assert client.get(*client.keys()) == before
+
+
 def test_a_record_from_before_the_tag_was_registered_is_read(app: Flask) -> None:
     """And the other way round it is a dict: nobody takes a visitor's session away."""
     before = dump_record({"a": 1, "t": (1, 2)})
