@@ -19,8 +19,8 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     change      what one request did: pure
     record      JSON bytes: pure
     snapshot    what a session was when it was read: pure
-    shape       of what types a session is, and how deep: pure
     place       where in a session a value is: pure
+    shape       of what types a session is, and how deep: pure
     tags        types that JSON lacks: pure
     cookie      the sid's signature, and its time: pure
     sid         a session's name: pure

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from _redis_store.shape import MAX_DEPTH
+
 MAX_LENGTH = 120  # letters of a place that an error shows
 
 Check = Callable[[Any], str]
@@ -17,7 +19,7 @@ def find(name: Any, value: Any, check: Check) -> str:
     """
     holders: list[Any] = []  # what the fault is inside of
     place = top = _step("", name)
-    while (inner := _first(value, holders, check)) is not None:
+    while len(holders) <= MAX_DEPTH and (inner := _first(value, holders, check)) is not None:  # what is inside that?
         holders.append(value)
         place, value = place + _step(".", inner[0]), inner[1]
         if any(value is holder for holder in holders):
