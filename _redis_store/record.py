@@ -61,19 +61,6 @@ def _dump_plain(session: Mapping[str, Any], new: Mapping[str, Any]) -> bytes:
     return b""
 
 
-def is_ours(read: Session, record: bytes) -> bool:
-    """Return whether we would have written the record, from which this was read, in the same bytes.
-
-    It is quick, and may be False for a record with tags. Registered tags may be for what msgspec would write as it is.
-    """
-    outer = sys.exception()
-    try:
-        return not are_registered() and bool(_encode(read) == record)
-    except _REFUSALS as error:
-        raise_interruption(error, outer)
-        return False
-
-
 def _dump_named(key: Any, value: Any) -> bytes:
     """Return one key and its value. TypeError: they would not come back."""
     try:

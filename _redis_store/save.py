@@ -10,7 +10,7 @@ from _redis_store import signals
 from _redis_store.change import is_empty
 from _redis_store.cookie import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
-from _redis_store.record import dump_record, is_ours, is_plain, load_record
+from _redis_store.record import dump_record, is_plain, load_record, may_have_tags
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import ACCESSED, SKIP_REFRESH, RedisSession
 from _redis_store.snapshot import new_items, take_snapshot
@@ -85,7 +85,7 @@ def _is_change(session: RedisSession, record: bytes) -> bool:
     if session.modified and is_plain(session.record):  # a key was set: the usual case
         return True
     read = load_record(session.record) or {}
-    return is_ours(read, session.record) or record != dump_record(read)
+    return record != dump_record(read, read if may_have_tags(session.record) else {})
 
 
 def _end(session: RedisSession) -> str | None:

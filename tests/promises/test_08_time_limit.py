@@ -20,7 +20,7 @@ from support.apps import SECRET_KEY, route
 from support.servers import RedisServer
 
 from _redis_store.change import changed_keys
-from _redis_store.record import dump_record, is_ours, load_record
+from _redis_store.record import dump_record, load_record
 from _redis_store.snapshot import take_snapshot
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, merge
 
@@ -60,7 +60,6 @@ WRITES: dict[str, Callable[[], object]] = {
     "a record": lambda: dump_record(LARGE),
     "with a tag": lambda: dump_record({**LARGE, "t": (1,)}),
     "what JSON cannot keep": lambda: dump_record({"n": [*LARGE["n"], {1}]}),
-    "a comparison": lambda: is_ours(LARGE, b""),
     "a snapshot": lambda: take_snapshot(LARGE),
     "a merge": lambda: merge({"n": [1]}, LARGE, {}),
     "changed keys": lambda: changed_keys({"n": [1]}, LARGE),
