@@ -13,10 +13,11 @@ sid. The later of them sees what the other one did. No step needs two keys, so a
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
+from _redis_store.failure import raise_interruption
 from _redis_store.record import dump_record, load_record
 from _redis_store.sender import Command, StoreUnavailable
 from _redis_store.store import RedisStore
@@ -48,8 +49,11 @@ def name_of(owner: Any) -> str:
     As the record has him: an Enum is its value there.
     """
     if type(owner) is not str and type(owner) is not int:
-        with suppress(TypeError, ValueError):  # JSON cannot keep it: nobody's session has it
+        outer = sys.exception()
+        try:
             owner = (load_record(dump_record({"": owner})) or {}).get("", owner)
+        except (TypeError, ValueError) as error:  # JSON cannot keep it: nobody's session has it
+            raise_interruption(error, outer)
     return str(owner)
 
 

@@ -20,6 +20,7 @@ from support.apps import SECRET_KEY, route
 from support.servers import RedisServer
 
 from _redis_store.change import changed_keys
+from _redis_store.owners import name_of
 from _redis_store.record import dump_record, load_record
 from _redis_store.snapshot import take_snapshot
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, merge
@@ -209,3 +210,11 @@ def test_a_time_limit_passes_through_what_one_value_takes(error: type[Exception]
     with limit(KINDS["function"](raised), None), pytest.raises(error) as caught:
         dump_record({"n": Ringing()})
     assert caught.value is raised
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_a_time_limit_passes_through_the_name_of_an_owner(error: type[Exception]) -> None:
+    """An owner that JSON cannot keep has a name as well; a limit is no such owner."""
+    with limit(KINDS["function"](error("the limit")), None), pytest.raises(error, match="the limit"):
+        name_of(Ringing())
+    assert name_of({1}) == "{1}"
