@@ -1,9 +1,9 @@
 """What a session was when it was read, to tell in the end what has changed in it. Pure.
 
 A snapshot is made by marshal, which writes values with their types: a tuple is no list, True is no 1, NaN is not None.
-JSON says less, and to look at each type in Python takes five times as long. What changed has other bytes. So have, now
-and then, equal values, one of which something else refers to: of what seems to be new the record decides. No snapshot
-is ever loaded.
+JSON says less, and to look at each type in Python takes five times as long. What changed has other bytes. Equal values
+may have other bytes, too, when something else refers to one of them; so of what seems to be new the record decides. No
+snapshot is ever loaded. It is about as large as the record, and lives as long as the session object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from _redis_store.failure import raise_interruption
 
-Snapshot = Sequence[bytes]  # an item each
+Snapshot = Sequence[bytes]  # one for each item of the session, in its order
 
 
 def take_snapshot(session: Mapping[str, Any]) -> Snapshot:
-    """Return what the session is now. Empty: something in it is of a type that JSON lacks."""
+    """Return what the session is now. Empty: nothing is in it, or something that marshal cannot write."""
     outer = sys.exception()
     try:
         return [*map(dumps, session.items())]
