@@ -37,6 +37,7 @@ from redis_store import (
     SessionUnavailable,
     StoreUnavailable,
     connect,
+    is_session_accessed,
     shorten,
     signals,
     skip_refresh,
@@ -107,6 +108,7 @@ def create_app(
     app.after_request(add_headers)
     app.register_error_handler(HTTPException, show_error)
     app.register_error_handler(StoreUnavailable, show_outage)
+    app.jinja_env.globals["is_stranger"] = is_stranger
     app.add_url_rule("/", "home", study.live.home if app.config["STUDY"] else home)
     app.add_url_rule("/health/live", view_func=live)
     app.add_url_rule("/health/ready", view_func=ready)
@@ -213,6 +215,15 @@ def add_headers(response: Response) -> Response:
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def is_stranger() -> bool:
+    """Return whether a page is for nobody who is signed in. Redis is not asked for it.
+
+    So a visitor with a session cookie may be signed in, unless the view has looked.
+    """
+    name = cast(RedisSessionInterface, current_app.session_interface).get_cookie_name(current_app)
+    return name not in request.cookies or (is_session_accessed() and auth.get_user() is None)
 
 
 def show_error(error: HTTPException) -> Response:

@@ -41,6 +41,41 @@ def test_the_home_page_shows_a_record_without_an_end(web: FlaskClient, client: A
     assert "<dt>TTL</dt><dd>none</dd>" in web.get("/").text
 
 
+MENU = re.compile(r'<a href="(/[^"]*)"( aria-current="page")?>', re.ASCII)
+
+
+def menu(page: str) -> dict[str, bool]:
+    """The addresses in the menu of a page, and whether each is that of the page."""
+    return {path: bool(mark) for path, mark in MENU.findall(page.partition("<nav")[2].partition("</nav>")[0])}
+
+
+def test_the_menu_has_what_the_visitor_may_see(web: FlaskClient) -> None:
+    """The sign-in for a stranger, their own pages for a user; and the page that it is on is marked."""
+    for path in ("/", "/login", "/nowhere"):
+        assert menu(web.get(path).text) == {"/": path == "/", "/login": path == "/login"}
+    sign_in(web)
+    for path in ("/", "/login", "/nowhere", "/account", "/sessions"):
+        found = menu(web.get(path).text)
+        assert {"/", "/account", "/sessions"} <= found.keys()
+        assert "/login" not in found
+        assert [each for each, is_here in found.items() if is_here] == [path] * (path in found)
+
+
+def test_the_menu_of_a_visitor_who_is_not_signed_in_has_the_sign_in(web: FlaskClient, client: Any) -> None:
+    """Also when there is a cookie, as soon as the page knows that nobody is signed in."""
+    sign_in(web)
+    client.set(key_of(web), b'{"city":"London"}', ex=1000)
+    assert menu(web.get("/").text).keys() == {"/", "/login"}
+
+
+def test_the_sign_in_page_speaks_of_the_session_that_is_there(web: FlaskClient) -> None:
+    """It does not look into it; a stranger has none."""
+    words = "This browser has a session already"
+    assert words not in web.get("/login").text
+    sign_in(web)
+    assert words in web.get("/login").text
+
+
 def test_no_page_shows_the_whole_sid(web: FlaskClient) -> None:
     """Otherwise a script in a page could read what HttpOnly hides from it."""
     sign_in(web)
