@@ -348,6 +348,7 @@ def test_redis_is_switched_off_and_on(embedded: FlaskClient) -> None:
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
     assert "Switch Redis on" in answer.text
+    assert "a few seconds" not in answer.text  # it says when
     assert asked(answer.text)[-1] == ["GET", "GET"]  # a read is sent once more
     assert press(embedded, "put", key="city", value="Paris").status_code == 503
     assert press(embedded, "redis", state="on").status_code == 303

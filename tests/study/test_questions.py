@@ -21,7 +21,7 @@ ANSWERS: dict[str, list[tuple[str, ...]]] = {
     ],
     "What is in the cookie, part by part, and what is not in it?": [
         ("/", "Beginning", "Random part", "Permanence", "Time of signing", "Signature", "secret key"),
-        ("/", "holds only a name, and a signature", "What the name stands for is only in Redis"),
+        ("/", "The first two are a name", "prove that it was made here", "What the name stands for is only in Redis"),
     ],
     "What happens to a write that reaches Redis after the user has signed out?": [
         (

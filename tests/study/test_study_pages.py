@@ -99,6 +99,14 @@ def test_each_question_leads_to_a_story() -> None:
     assert [name.strip("`") for _, name in table[1:]] == [*SCENARIOS]
 
 
+def test_each_story_that_the_home_page_names_is_told_with_its_store(study: FlaskClient) -> None:
+    """And it says where to begin."""
+    links = re.findall(r'href="(/study/[^"]+)"', study.get("/").text)
+    assert len(links) > 3
+    assert [link for link in links if not link.endswith("?store=ours")] == []
+    assert links[0] == "/study/one-sign-in?store=ours"
+
+
 # A story ------------------------------------------------------------------------------------------------------------
 
 
