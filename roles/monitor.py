@@ -101,7 +101,7 @@ def open_session() -> RedisSession:
 def check(user: str | None) -> None:
     """403: this user may not look."""
     if user not in current_app.config["MONITOR_USERS"]:
-        abort(403, "This page is for administrators.")
+        abort(403, "This page is for administrators: the users whom the setting MONITOR_USERS names.")
 
 
 def may_look(app: Flask, sid: str) -> bool:
