@@ -41,6 +41,13 @@ all.addEventListener("click", () => {
   show();
 });
 
+// So that the browser's way back from the code leads to this step.
+document.querySelector(".timeline").addEventListener("click", (event) => {
+  if (isStepping && event.target.closest("a")) {
+    history.replaceState(null, "", `#${event.target.closest(".step").id}`);
+  }
+});
+
 document.addEventListener("keydown", (event) => {
   const moves = { ArrowRight: 1, ArrowLeft: -1 };
   if (event.key in moves && isStepping && !(event.altKey || event.ctrlKey || event.metaKey || event.shiftKey)) {

@@ -17,7 +17,7 @@ from flask import Flask, Response, current_app, render_template, request, reques
 from markupsafe import Markup
 
 from redis_store import RedisSessionInterface
-from study.explain import explain, name_role
+from study.explain import explain, name_role, show_answer, show_text
 from study.recording import Sent, get_recording, record_requests
 
 MAX_COMMANDS = 30  # of one request that are shown
@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     """A command, and what it did."""
 
     command: Sent
+    text: str  #: as it is shown
+    answer: str  #: the same
     plain: str  #: in plain words
     joined: bool  #: whether it went out in one round trip with the one before
 
@@ -107,7 +109,7 @@ def look_back(response: Response) -> Seen:
     recording = get_recording()
     commands = recording.commands if recording else []
     asked = [
-        Asked(sent, explain(sent, before), bool(before and before.trip == sent.trip))
+        Asked(sent, show_text(sent), show_answer(sent), explain(sent, before), is_joined(sent, before))
         for before, sent in pairwise([None, *commands[:MAX_COMMANDS]])
         if sent
     ]
@@ -121,6 +123,11 @@ def look_back(response: Response) -> Seen:
         sum({command.trip: command.seconds for command in commands}.values()),
         name_cookie_effect(response),
     )
+
+
+def is_joined(sent: Sent, before: Sent | None) -> bool:
+    """Return whether a command went out in one round trip with the one before."""
+    return before is not None and before.trip == sent.trip
 
 
 def name_cookie_effect(response: Response) -> str:

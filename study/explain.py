@@ -22,7 +22,8 @@ PLAIN = {
     (
         "ZADD",
         False,
-    ): "The sessions that are to end are marked: a sign-in that is under way with one of them will see it.",
+    ): "The sessions that are to end get the score 0, if they are still in the list (XX). A sign-in that is under way "
+    "with one of them will see that.",
     ("ZREM", True): "Its name leaves the owner's list.",
     ("ZREM", False): "The owner's list does not have it any more.",
     ("ZSCORE", True): "It is still in the list: nobody signed it out everywhere meanwhile.",
@@ -112,11 +113,17 @@ def explain(sent: Sent, before: Sent | None = None) -> str:
     if name == "GET" and sent.words[1].startswith("MOVED:"):
         return "It has moved to another sid meanwhile." if found else "Has it moved to another sid meanwhile? No."
     if name == "GET" and is_called_by(sent, "RedisSession._read"):
-        first = "The page touched flask.session, or a refresh is due: only now is the record read."
-        return first if found else "There is no such record: the session has ended."
+        return explain_read(sent) if found else "There is no such record: the session has ended."
     if name == "GET" and is_called_by(sent, "Write.run"):
         return "What is there now? This request will merge its change into it." if found else "Nothing: it has ended."
     return PLAIN.get((name, found), "")
+
+
+def explain_read(sent: Sent) -> str:
+    """Return why a session was read: for its page, or when that was done."""
+    if is_called_by(sent, "save"):
+        return "The page did not touch flask.session, but a refresh is due: so the record is read first."
+    return "The page touched flask.session: only now is the record read."
 
 
 def explain_role(sent: Sent, name: str, found: bool) -> str:
@@ -157,9 +164,9 @@ def explain_script(sent: Sent) -> str:
     if "XADD" in script:
         return "The message goes into a stream, which keeps it, and whoever listens at this moment is told to read it."
     if "ZADD" in script and "NX" in sent.words:
-        return "The new session enters the list of its owner, before its record is written."
+        return "The new sid enters the list of its owner, before there is a record of that name."
     if "ZADD" in script:
-        return "The owner's list has its name, with the time until which it may live."
+        return "In the list of its owner the sid gets a later end: the time until which the session may live."
     if "ZREM" in script:
         moved = "In one step the record moves to a new key, and the old key is gone."
         return moved if done else "The record is not what this request read, so nothing moves."
@@ -176,9 +183,19 @@ def name_script(sent: Sent) -> str:
     if sent.words[0] != "EVAL":
         return sent.text if len(sent.text) <= MAX_TITLE else f"{sent.text[:MAX_TITLE]}…"
     script, key = sent.words[1], key_of(sent)
-    if "ZADD" in script or "XADD" in script:
+    if is_listing(sent) or "XADD" in script:
         return f"script: add to {key}"
     return f"script: {'move' if 'ZREM' in script else 'compare-and-set'} {key}"
+
+
+def show_text(sent: Sent) -> str:
+    """Return a command in one line; that of an owner's list without the numbers by which it is kept short."""
+    return f"{' '.join(sent.words[:6])} …" if is_listing(sent) else sent.text
+
+
+def show_answer(sent: Sent) -> str:
+    """Return the answer; nothing, if it is that no older session of an owner has to end."""
+    return "" if is_listing(sent) and sent.answer == "[0, []]" else sent.answer
 
 
 def explain_cookie(store: str, change: str) -> str:
@@ -208,6 +225,17 @@ def key_of(sent: Sent) -> str:
     """Return the key that a command is about."""
     place = 3 if sent.words[0] == "EVAL" else 1
     return sent.words[place] if len(sent.words) > place else ""
+
+
+def is_listing(sent: Sent) -> bool:
+    """Return whether it is the script that puts a sid into the list of its owner, with the end of its session."""
+    return sent.words[0] == "EVAL" and "ZADD" in sent.words[1]
+
+
+def is_sign_in(commands: Sequence[Sent]) -> bool:
+    """Return whether these, of one round trip, stored the session of somebody who had none."""
+    names = [sent.words[0] for sent in commands if not sent.failed]
+    return names == ["EVAL", "SET", "ZSCORE"] and is_listing(commands[0])
 
 
 def is_seed(sent: Sent) -> bool:

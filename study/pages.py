@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 from flask import Blueprint, Flask, abort, render_template, request, url_for
@@ -9,10 +10,15 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from study import source
 from study.book import SCENARIOS
-from study.story import STORES, play
+from study.story import STORES, Scenario, play
 
 MAX_AT_ONCE = 2  # stories; each takes some hundredths of a second
 PATIENCE = 1  # seconds that a visitor waits for a turn
+
+#: A signed cookie, shortened; and its parts, as study/anatomy.py names them.
+COOKIE = re.compile(r"\b([0-9a-f]{8})-([0-9a-f]{6}…)\.([pb])\.([\w-]{6,8})\.([\w-]{6}…)", re.ASCII)
+PARTS = ("began", "random", "kind", "signed", "signature")
+STORY_URL = re.compile(r"/study/([a-z-]+)(?:\?store=(seed|ours))?$")
 
 blueprint = Blueprint("study", __name__, url_prefix="/study")
 turns = threading.BoundedSemaphore(MAX_AT_ONCE)
@@ -56,7 +62,26 @@ def show_source(name: str) -> str:
     found = source.find(name)
     if found is None:
         abort(404)
-    return render_template("study_source.html", source=found, line=request.args.get("line", 0, int))
+    told, store = find_story(request.referrer)
+    line = request.args.get("line", 0, int)
+    return render_template("study_source.html", source=found, line=line, told=told, store=store)
+
+
+@blueprint.app_template_filter()
+def cut_cookies(text: str) -> list[tuple[str, str]]:
+    """Return text in pieces: the parts of each signed cookie in it, with the class of their colour, and the rest."""
+    pieces, end = [], 0
+    for match in COOKIE.finditer(text):
+        for number, kind in enumerate(PARTS, 1):
+            pieces += [("", text[end : match.start(number)]), (kind, match[number])]
+            end = match.end(number)
+    return [*pieces, ("", text[end:])]
+
+
+def find_story(url: str | None) -> tuple[Scenario | None, str]:
+    """Return the story, and the store, of the page from which somebody comes. None: it was another page."""
+    match = STORY_URL.search(url or "")
+    return (SCENARIOS.get(match[1]), match[2] or STORES[0]) if match else (None, "")
 
 
 @blueprint.app_template_filter()

@@ -27,6 +27,7 @@ def change_letter(cookie: str) -> str:
 
 @SCENARIOS.tells(
     title="One sign-in, from the form to the key and back",
+    folds=False,
     seed="The second click comes without a cookie. Setting the session to null is a change for the middleware, so it "
     "writes the word null under a new key, and hands out a cookie for it.",
     ours="What was empty and stays empty is no change. So nothing is written, and nobody gets a cookie.",
@@ -78,9 +79,9 @@ def what_a_page_costs(story: Story) -> None:
     title="A change deep inside a list",
     seed="Both stores compare the JSON of before and after, so both save the change. But JSON knows no tuple: what "
     "comes back is a list, and the comparison with a tuple finds nothing. Nobody was told.",
-    ours="The change is found by comparing the JSON of before and after, too. Redis gets both: a script compares the "
-    "old one with what is stored, and writes all of the new one. What JSON lacks gets Flask's tags, so that a tuple "
-    "comes back as a tuple; what cannot be kept is an error that names the key, before anything is written.",
+    ours="Here, too, the change is found by comparing the JSON of before and after. Redis gets both: a script compares "
+    "the old one with what is stored, and writes all of the new one. What JSON lacks gets Flask's tags: a tuple comes "
+    "back as a tuple. What cannot be kept is an error that names the key, before anything is written.",
     ours_test="tests/promises/test_01_drop_in.py::test_special_types_come_back_as_they_were",
 )
 def deep_inside_a_list(story: Story) -> None:

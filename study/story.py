@@ -47,6 +47,7 @@ class Scenario:
     tell: Callable[[Story], None]
     sides: dict[str, str]  # by store: how it is told, in words
     make_app: Callable[[str, Any, Clock], Flask]  # the app that it is about: for a store, a client, a clock
+    folds: bool = True  # whether what a sign-in sends to Redis is one step
     seed_test: str = "tests/study/test_scenarios.py::test_the_thirty_lines_break_the_promise"
 
     @property
@@ -186,6 +187,7 @@ def play(scenario: Scenario, store: str, redis: StoryRedis | None = None, *, app
     start = time.perf_counter()
     redis = redis or StoryRedis()
     story = Story(store, redis, functools.partial(scenario.make_app, app_of or store))
+    story.world.timeline.folds = scenario.folds
     try:
         contextvars.Context().run(scenario.tell, story)  # nothing of a request that asks for it
     finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from study.explain import explain, explain_cookie, name_script
+from study.explain import explain, explain_cookie, is_sign_in, name_script, show_answer, show_text
 from study.recording import Caller, Sent, callers
 from study.redis import Entry, writes
 
@@ -18,6 +18,12 @@ Facts = Sequence[tuple[str, str]]
 REDIS = "Redis"  # its lane
 STORY = ""  # the lane of what is told besides
 MAX_STEPS = 300
+
+SIGN_IN = "stores a new session"
+WHY_SIGN_IN = (
+    "In one round trip the new sid enters the list of its owner, its record is written, and a look at the list tells "
+    "whether somebody signed out everywhere meanwhile."
+)
 
 #: Where they are told.
 STORIES = {"study/scenarios.py", "study/role_scenarios.py"}
@@ -40,7 +46,7 @@ class Step:
 
     number: int
     lane: str
-    kind: str  # request, command, wait, answer, cookie, redis or note
+    kind: str  # request, command, commands, wait, answer, cookie, redis or note
     title: str
     at: float  # seconds after the story began
     facts: Facts = ()
@@ -48,6 +54,7 @@ class Step:
     code: Sequence[Place] = ()  # the functions that did it, the innermost first
     failed: bool = False
     holds: Sequence[Entry] | None = None  # what Redis holds afterwards; None: as before
+    inside: Sequence[Step] = ()  # what this step is made of, for whoever wants to know
 
 
 @dataclass
@@ -59,6 +66,7 @@ class Timeline:
     began: float = field(default_factory=time.perf_counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     before: Sent | None = None  # the last command since a request began
+    folds: bool = False  # whether what a sign-in sends to Redis is one step
 
     def add(
         self, lane: str, kind: str, title: str, facts: Facts = (), *, code: Sequence[Place] = (), **more: object
@@ -75,16 +83,24 @@ class Timeline:
     def add_commands(self, tab: str, commands: Sequence[Sent], show: Callable[[], Sequence[Entry]]) -> None:
         """Note what a request of this tab sent to Redis, in one round trip. `show` returns what Redis holds."""
         together = f" in one round trip of {len(commands)} commands" if len(commands) > 1 else ""
+        holds = show() if any(writes(sent.words) for sent in commands) and not commands[-1].failed else None
+        steps = []
         for sent in commands:
-            facts = [("Answer", sent.answer), ("For", f"{tab}, {sent.seconds * 1000:.2f} ms{together}")]
+            facts = [("Answer", show_answer(sent)), ("For", f"{tab}, {sent.seconds * 1000:.2f} ms{together}")]
             title = name_script(sent)
             if title != sent.text:
-                facts.insert(0, ("Command", sent.text))
-            last = sent is commands[-1]
-            holds = show() if last and any(writes(each.words) for each in commands) and not sent.failed else None
+                facts.insert(0, ("Command", show_text(sent)))
             code, why = places_of(sent.callers), explain(sent, self.before)
             self.before = sent
-            self.add(REDIS, "command", title, facts, why=why, code=code, failed=sent.failed, holds=holds)
+            facts = [(name, text) for name, text in facts if text]
+            steps.append({"title": title, "facts": facts, "why": why, "code": code, "failed": sent.failed})
+        if self.folds and is_sign_in(commands):
+            inside = [Step(0, REDIS, "command", at=0, **step) for step in steps]  # type: ignore[arg-type]
+            done_by = inside[-1].code
+            self.add(REDIS, "commands", SIGN_IN, why=WHY_SIGN_IN, code=done_by, inside=inside, holds=holds)
+            return
+        for step in steps:
+            self.add(REDIS, "command", **step, holds=holds if step is steps[-1] else None)  # type: ignore[arg-type]
 
     def add_answer(self, tab: str, status: str, facts: Facts, cookie: str, view: str, why: str = "") -> None:
         """Note the answer to a request of this tab. `cookie`: what became of it; `why`: what else is said."""

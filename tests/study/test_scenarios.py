@@ -60,7 +60,7 @@ def test_no_story_shows_a_secret(name: str) -> None:
     """No sid, no signature, no password; of either store."""
     for store in ("seed", "ours"):
         for step in told(name, store).steps:
-            shown = repr((step.title, step.facts, step.holds))
+            shown = repr((step.title, step.facts, step.holds, step.inside))
             assert not SECRET.search(shown), shown
             assert "lovelace" not in shown
 
@@ -107,6 +107,39 @@ def test_a_step_says_what_happened_and_who_did_it(name: str) -> None:
             assert step.lane in {*run.lanes, ""}
             assert step.code, step
             assert step.why or step.kind != "command", step
+            assert all(each.title and each.why and each.code for each in step.inside)
+
+
+def test_what_a_sign_in_sends_is_one_step_but_in_its_own_story() -> None:
+    """With all that it is made of; and one that fails is shown as it was."""
+    own = [step.title.split()[0] for step in told("one-sign-in", "ours").steps if step.kind == "command"]
+    assert own[:3] == ["script:", "SET", "ZSCORE"]
+    for name in ("redis-away-and-back", "bad-cookies", "sign-out-everywhere"):
+        steps = told(name, "ours").steps
+        folded = [step for step in steps if step.kind == "commands"]
+        assert [each.title.split()[0] for step in folded for each in step.inside] == own[:3] * len(folded)
+        assert len(folded) == (2 if name == "sign-out-everywhere" else 1)
+        assert all(step.holds for step in folded)
+    assert not any(step.inside for step in told("bad-cookies", "seed").steps)
+
+
+def test_a_read_says_whether_the_page_asked_for_it() -> None:
+    """Or only the refresh that is due."""
+
+    def reads(story: Story) -> None:
+        ada = story.browser("Ada")
+        ada.post("/theme", "chooses a theme", theme="dark")
+        story.let_pass(1)
+        ada.get("/about", "asks for a page that needs no session")
+        ada.get("/", "asks for one that does")
+        story.promise("", held=True, yes="", no="")
+
+    steps = play(make(reads), "ours").steps
+    reasons = [step.why for step in steps if step.title.startswith("GET SESSION:")]
+    assert [("did not touch" in why, "a refresh is due" in why, "only now" in why) for why in reasons] == [
+        (True, True, False),
+        (False, False, True),
+    ]
 
 
 def whys(name: str) -> list[str]:

@@ -13,11 +13,12 @@ import pytest
 from flask.testing import FlaskClient
 from support.demo import CONFIG, make_app, sign_in
 from support.project import PAGES, ROOT, tables
-from support.study import SECRET
+from support.study import SECRET, told
 
 from app import create_app
 from study import pages
 from study.book import SCENARIOS
+from study.pages import PARTS
 from study.recording import attach, record_requests, recording
 from study.story import STORES
 
@@ -87,10 +88,10 @@ def test_the_pages_cost_the_visitors_session_nothing(study: FlaskClient) -> None
 def test_the_list_has_each_story_with_a_sentence_and_both_stores(study: FlaskClient) -> None:
     """In the order in which they teach."""
     text = unescape(study.get("/study").text)
-    assert re.findall("<h2>(.*)</h2>", text) == [told.title for told in SCENARIOS.values()]
-    for told in SCENARIOS.values():
-        assert told.about in text
-        assert all(f'/study/{told.name}?store={store}"' in text for store in STORES)
+    assert re.findall("<h2>(.*)</h2>", text) == [each.title for each in SCENARIOS.values()]
+    for each in SCENARIOS.values():
+        assert each.about in text
+        assert all(f'/study/{each.name}?store={store}"' in text for store in STORES)
 
 
 def test_each_question_leads_to_a_story() -> None:
@@ -130,6 +131,28 @@ def test_a_story_ends_with_the_promise_and_whether_it_held(story: Story, name: s
     assert SCENARIOS[name].seed in seed
     assert "It held." in ours
     assert SCENARIOS[name].ours in ours
+
+
+@EACH
+def test_a_story_begins_with_what_is_promised(story: Story, name: str) -> None:
+    """Before the first step, and without the end."""
+    for store in STORES:
+        begin, _, rest = unescape(story(name, store)).partition('<ol class="timeline')
+        promise = told(name, store).verdict.promise
+        assert promise in begin
+        assert promise in rest
+        assert "It held." not in begin
+
+
+def test_the_first_cookie_of_a_story_is_explained_part_by_part(story: Story) -> None:
+    """In the colours of the home page, as is each signed cookie; that of the thirty lines has no parts."""
+    text = story("two-tabs-write", "ours")
+    assert text.count("The cookie has five parts") == 1
+    kinds = re.findall('<span class="part (\\w+)">', text)
+    assert len(kinds) > 15
+    assert kinds == [*PARTS] * (len(kinds) // len(PARTS))
+    assert "five parts" not in story("two-tabs-write", "seed")
+    assert 'class="part' not in story("two-tabs-write", "seed")
 
 
 def test_a_story_is_told_with_the_thirty_lines_unless_another_store_is_named(study: FlaskClient) -> None:
@@ -180,6 +203,24 @@ def test_every_link_to_code_leads_to_that_function(study: FlaskClient, story: St
         text = study.get(unescape(link))
         assert text.status_code == 200, link
         assert text.text.count('class="marked"') == ("line=" in link), link
+
+
+@pytest.mark.parametrize(
+    ("page", "back"),
+    [
+        ("/study/two-tabs-write?store=ours", "/study/two-tabs-write?store=ours"),
+        ("/study/two-tabs-write", "/study/two-tabs-write?store=seed"),
+        ("/study/nothing", None),
+        ("/study", None),
+        ("[", None),
+        (None, None),
+    ],
+)
+def test_the_code_leads_back_to_its_story(page: str | None, back: str | None, study: FlaskClient) -> None:
+    """If the browser says from which one it comes."""
+    headers = {"Referer": f"http://localhost{page}"} if page else {}
+    text = study.get("/study/source/study/scenarios.py::two_tabs_write", headers=headers).text
+    assert re.findall('<a href="([^"]*)">Back to the story', text) == ([back] if back else [])
 
 
 HIDDEN = """app.py app.py:: ::create_app app.py::nothing app.py::create_app. ../app.py::create_app /etc/passwd::x

@@ -13,6 +13,7 @@ from study.book import SCENARIOS
 from study.recording import Words, attach
 from study.redis import StoryRedis
 from study.story import Run, play
+from study.timeline import Step
 from support.servers import RedisServer
 
 
@@ -72,9 +73,17 @@ CHANGES = [
 ]
 
 
+def outline_inside(step: Step) -> list[str]:
+    """What a step is made of, without what differs each time."""
+    return [f"{each.title} {each.why}" for each in step.inside]
+
+
 def outline(run: Run) -> list[str]:
     """A run without what differs each time."""
-    steps = [repr((step.lane, step.kind, step.title, [*step.facts], step.why, step.code)) for step in run.steps]
+    steps = [
+        repr((step.lane, step.kind, step.title, [*step.facts], step.why, step.code, outline_inside(step)))
+        for step in run.steps
+    ]
     for pattern, star in CHANGES:
         steps = [re.sub(pattern, star, step) for step in steps]
     return steps
