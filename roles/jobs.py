@@ -51,7 +51,7 @@ from roles import escape, tell
 from roles.jobs_list import find_facts
 from roles.jobs_worker import BEAT_KEY, BEAT_MAX_AGE, work
 
-QUEUE, QUEUE_KEY = "jobs", "rq:queue:jobs"
+QUEUE, QUEUE_KEY, SCHEDULED_KEY = "jobs", "rq:queue:jobs", "rq:scheduled:jobs"
 INTERVALS = [10, 60, 300]  # seconds until each next try; then the job has failed
 TIMEOUT = 60  # seconds that a job may run
 KEPT = 3600  # seconds that a finished job can be looked at; a failed one a week
@@ -128,7 +128,9 @@ class Jobs:
 
     def find_problems(self) -> list[tuple[str, str]]:
         """Return what is wrong, for a page that shows it: the name of its alert, and a sentence. StoreUnavailable."""
-        number, beat = self.store.within(1).sender.run_all([("LLEN", QUEUE_KEY), ("GET", BEAT_KEY)])
+        commands = [("LLEN", QUEUE_KEY), ("ZCARD", SCHEDULED_KEY), ("GET", BEAT_KEY)]
+        queued, scheduled, beat = self.store.within(1).sender.run_all(commands)
+        number = (queued or 0) + (scheduled or 0)  # only a worker enqueues what is due
         return [("JobsWait", f"Jobs wait: {number}, and no worker is there.")] if number and not beat else []
 
     def check_eviction(self) -> None:

@@ -122,6 +122,15 @@ def test_a_job_for_which_there_is_no_worker_is_told(jobs_app: Flask, caplog: pyt
     assert problems() == []
 
 
+def test_a_job_that_is_to_run_later_waits_for_a_worker_too(jobs_app: Flask) -> None:
+    """Only a worker sees that it is due, or that it is to be tried again: so /monitor says it of these too."""
+    problems = jobs_app.extensions["jobs"].find_problems
+    jobs.enqueue(jobs_app, delay=10)
+    assert problems() == [("JobsWait", "Jobs wait: 1, and no worker is there.")]
+    jobs.notice(jobs_app)
+    assert problems() == []
+
+
 def test_a_job_is_told_when_its_last_worker_is_killed(jobs_app: Flask) -> None:
     """Whether that had begun to run it or not; and not before."""
     told: Told = []
