@@ -34,7 +34,7 @@ def test_the_demo_app_starts_with_the_settings_that_the_page_exports(monkeypatch
     install, *exports, start = block.splitlines()
     assert (install, start) == (
         ".venv/bin/pip install gunicorn",
-        ".venv/bin/gunicorn --workers 4 'app:create_app()'",
+        ".venv/bin/gunicorn --workers 4 --threads 120 --graceful-timeout 5 'app:create_app()'",
     )
     assert MAKE_KEY in block
     script = "\n".join(exports).replace(".venv/bin/python", shlex.quote(sys.executable))
