@@ -97,7 +97,7 @@ def test_what_is_counted_can_be_counted_again(name: str, seconds: float, durabil
     """With one server, once. The disk may be a slow one."""
     if shutil.which("redis-server") is None:
         pytest.skip("needs a redis-server on the PATH")
-    found = durability.CASES[name](tmp_path / "redis", 0.2)
+    found = durability.CASES[name](tmp_path / "redis", 1)  # second: the machine may be busy
     assert found["written"] > 0
     assert found["seconds"] <= seconds
     assert seconds or found["lost"] == 0
@@ -108,7 +108,7 @@ def test_the_snapshot_alone_loses_what_came_after_it(durability: Any, tmp_path: 
     """Here all of it: there was none yet."""
     if shutil.which("redis-server") is None:
         pytest.skip("needs a redis-server on the PATH")
-    found = durability.CASES["killed; the RDB file alone"](tmp_path / "redis", 0.2)
+    found = durability.CASES["killed; the RDB file alone"](tmp_path / "redis", 1)  # second: the machine may be busy
     assert found["lost"] == found["written"] > 0
 
 
