@@ -1,11 +1,11 @@
 // Renews the part of the page that changes: the server sends it every five seconds, while somebody can see it.
 "use strict";
 
-const [live, away] = ["live", "away"].map((id) => document.getElementById(id));
+const [live, away, gone] = ["live", "away", "gone"].map((id) => document.getElementById(id));
 const PAUSE = 5000; // milliseconds between two tries
-const OLD = 12000; // milliseconds after which what is shown counts as old
+const OLD = 12000; // milliseconds without an answer after which the app counts as away
 let source = null;
-let renewed = Date.now();
+let renewed = Date.now(); // when the app answered last
 
 function announce() {
   live.querySelector(".without-script").hidden = true;
@@ -15,14 +15,14 @@ function announce() {
 function show(html) {
   live.innerHTML = html;
   announce();
-  renewed = Date.now();
-  away.hidden = true;
-  live.classList.remove("stale");
+  warn(null);
 }
 
-function warn() {
-  away.hidden = false;
-  live.classList.add("stale");
+// Say why what is shown is old: `away`, Redis does not answer; `gone`, the app does not; null: it is not old.
+function warn(why) {
+  if (why !== gone) renewed = Date.now();
+  for (const each of [away, gone]) each.hidden = each !== why;
+  live.classList.toggle("stale", why !== null);
 }
 
 // No stream can be had: too many are open, Redis or the app is away, or nobody is signed in any more.
@@ -30,7 +30,7 @@ async function ask() {
   const answer = await fetch(live.dataset.url, { cache: "no-store" }).catch(() => null); // null: the app is away
   if (answer?.status === 403) location.reload(); // the page leads to the sign-in
   else if (answer?.ok) show(await answer.text());
-  else if (answer?.status === 503) warn();
+  else if (answer?.status === 503) warn(away);
   setTimeout(connect, PAUSE);
 }
 
@@ -38,7 +38,7 @@ function connect() {
   if (document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
   source = new EventSource(live.dataset.events);
   source.addEventListener("message", (event) => show(event.data));
-  source.addEventListener("away", warn);
+  source.addEventListener("away", () => warn(away));
   source.addEventListener("error", (event) => {
     // By itself a browser connects again when the connection breaks, but not after an answer like 503 or 403.
     if (event.target.readyState === EventSource.CLOSED) ask();
@@ -47,8 +47,13 @@ function connect() {
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) source?.close(); // a stream keeps a thread of the server busy
-  else connect();
+  else {
+    renewed = Date.now(); // nobody asked meanwhile
+    connect();
+  }
 });
-setInterval(() => live.classList.toggle("stale", !away.hidden || Date.now() - renewed > OLD), 1000);
+setInterval(() => {
+  if (!document.hidden && Date.now() - renewed > OLD) warn(gone);
+}, 1000);
 announce();
 connect();

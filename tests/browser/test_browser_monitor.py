@@ -73,6 +73,24 @@ def test_a_page_says_that_redis_is_away(page: Page, site: str, redis: RedisServe
     assert page.locator("#live").get_attribute("class") == ""
 
 
+def test_a_page_says_that_the_app_is_away(page: Page, site: str, problems: Problems) -> None:
+    """Whether a proxy says so, or nobody answers; when the app is back it goes on."""
+    sign_in(page, site)
+    page.clock.install()
+    for away in (lambda route: route.fulfill(status=502), lambda route: route.abort()):
+        page.route("**/monitor/*", away)
+        page.goto(f"{site}/monitor")
+        gone = page.get_by_text("The app does not answer")
+        assert not gone.is_visible()
+        page.clock.fast_forward(15_000)
+        gone.wait_for()
+        assert page.locator("#live").get_attribute("class") == "stale"
+        page.unroute("**/monitor/*")
+        page.clock.fast_forward(15_000)
+        gone.wait_for(state="hidden")
+    problems.clear()
+
+
 def test_a_page_without_a_stream_asks(page: Page, site: str, redis: RedisServer, problems: Problems) -> None:
     """Where the server has no thread left for one."""
     page.route("**/monitor/events", lambda route: route.fulfill(status=429))
