@@ -128,7 +128,7 @@ def describe() -> dict[str, Any]:
         "problems": [*judge_all(seen.infos, seen.down, most), *ask_others(seen)],
         "charts": [*draw_all(kept["samples"], now)],
         "now": now,
-        "show_time": show_time,
+        "show_time": functools.partial(show_time, now),
         "embedded": current_app.extensions.get("embedded"),
     }
 
@@ -212,6 +212,7 @@ def judge(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "RedisAppendFails", "It could not write its append-only file (AOF)."
 
 
-def show_time(at: float) -> str:
-    """Return a time of day."""
-    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+def show_time(now: float, at: float) -> str:
+    """Return a time of day; with the date, if it is not today's."""
+    today, then = (datetime.fromtimestamp(seconds, UTC) for seconds in (now, at))
+    return f"{then:%H:%M:%S}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M:%S}"

@@ -9,7 +9,7 @@ import pytest
 from support.docstrings import assert_page
 from support.project import PAGES
 
-from roles.monitor import HOUR, add_replicas, judge, judge_all
+from roles.monitor import HOUR, add_replicas, judge, judge_all, show_time
 from roles.monitor_charts import GAP, HEIGHT, PAUSE, WIDTH, WINDOW, add_sample, draw, draw_all, find_top, take_sample
 from roles.monitor_look import without_arguments
 
@@ -167,6 +167,13 @@ def test_of_a_slow_command_there_is_its_name() -> None:
     """Whatever follows it."""
     entry = {"start_time": 5, "duration": 1500, "command": b"GET SESSION:a\nb", "client_name": b"x"}
     assert [*without_arguments("", [entry])] == [{"server": "", "at": 5, "ms": 1.5, "name": "GET"}]
+
+
+def test_a_time_of_another_day_has_its_date() -> None:
+    """A slow log goes back for weeks, and a snapshot may be an old one."""
+    noon = 1_767_268_800  # 2026-01-01 12:00:00 UTC
+    assert show_time(noon, noon - 3600) == "11:00:00"
+    assert show_time(noon, noon - 86_400) == "2025-12-31 12:00:00"
 
 
 def test_the_page_has_the_setting_and_the_key_of_the_role() -> None:
