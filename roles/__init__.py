@@ -53,6 +53,11 @@ def escape(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def is_forbidden(error: StoreUnavailable) -> bool:
+    """Return whether Redis did answer: that its ACL does not allow this."""
+    return "Redis's ACL" in str(error)
+
+
 def find_servers(store: RedisStore) -> dict[str, dict[str, Any] | None]:
     """Return the servers of a store by address, and with each what the sender's `run` needs to ask it.
 

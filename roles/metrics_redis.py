@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from redis_store import RedisStore, StoreUnavailable
-from roles import combine, find_servers, get_lag
+from roles import combine, find_servers, get_lag, is_forbidden
 
 TIMEOUT = 1  # seconds, at most, that a scrape waits for each server
 
@@ -48,9 +48,9 @@ def ask(store: RedisStore, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             found[command] = store.sender.run(command, **options)
             found["seconds"] = found.get("seconds", time.perf_counter() - start)
-        except StoreUnavailable:  # an ACL or a provider may forbid it; PING is refused, too, when the disk is full
-            if command != "PING" and not found:
-                break  # it cannot be reached
+        except StoreUnavailable as error:  # a provider, too, may forbid it; PING is refused when the disk is full
+            if is_forbidden(error):
+                found["forbidden"] = True  # that is an answer
     return found
 
 

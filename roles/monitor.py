@@ -144,7 +144,7 @@ def ask_others(seen: Look) -> Iterator[tuple[str, str]]:
         try:
             yield from find()
         except StoreUnavailable as error:
-            seen.refused["What is wrong with a role"] = explain(str(error))
+            seen.refused["What is wrong with a role"] = explain(error)
 
 
 def remember(seen: Look, now: float) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def remember(seen: Look, now: float) -> dict[str, Any]:
     try:
         store.set(kept, "samples", max_age=HOUR)  # of two at the same moment, one is enough
     except StoreUnavailable as error:  # full, say, or a replica: then this page is needed
-        seen.refused["A place for the samples of the charts"] = explain(str(error))
+        seen.refused["A place for the samples of the charts"] = explain(error)
     return kept
 
 

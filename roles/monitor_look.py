@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis_store import RedisStore, StoreUnavailable
-from roles import combine, find_servers
+from roles import combine, find_servers, is_forbidden
 
 TIMEOUT = 1  # seconds, at most, that a look waits for each server
 SLOWEST = 10  # entries of a slow log
@@ -20,6 +20,7 @@ COMMANDS: list[tuple[Any, ...]] = [("PING",), ("INFO",), ("SLOWLOG GET", SLOWEST
 class Look:
     """What Redis answered. A server that is the only one has the name ""."""
 
+    answered: bool = False  # anything, if only that it is forbidden
     ping: float | None = None  # milliseconds that the slowest first answer took; None: there was none
     infos: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # without those that do not tell
     down: list[str] = field(default_factory=list)  # servers of a Cluster that do not answer
@@ -58,22 +59,25 @@ def ask(seen: Look, name: str, store: RedisStore, options: dict[str, Any]) -> No
             found[command[0]] = sender.run(*command, **options)
             found.setdefault("ms", 1000 * (time.perf_counter() - start))
         except StoreUnavailable as error:
-            why = explain(str(error))
+            why = explain(error)
+            seen.answered |= is_forbidden(error)
             if name and not found and why.startswith(("ConnectionError", "TimeoutError")):
                 seen.down.append(name)
                 return
             seen.refused[command[0]] = why
     if "ms" in found:
+        seen.answered = True
         seen.ping = max(seen.ping or 0, found["ms"])
     if "INFO" in found:
         seen.infos[name] = found["INFO"]
     seen.slow += without_arguments(name, found.get("SLOWLOG GET", []))
 
 
-def explain(message: str) -> str:
+def explain(error: StoreUnavailable) -> str:
     """Return why something cannot be had, in few words: those of the store are also about other things."""
-    if "ACL" in message:
+    if is_forbidden(error):
         return "Redis's ACL forbids it"
+    message = str(error)
     if "does not know" in message:
         return "this Redis does not know it, or its provider forbids it"
     return message.partition(" failed with ")[2] or message

@@ -140,10 +140,14 @@ def test_what_the_acl_of_the_docs_allows_is_enough(server: RedisServer) -> None:
     assert {*of_redis(scrape(make_app(server.log_in(*PERMISSIONS))))} == NAMES
 
 
-def test_what_the_acl_forbids_is_left_out(server: RedisServer) -> None:
-    """Redis is up all the same."""
-    app = make_app(server.log_in("~*", "+@all", "-info", "-slowlog"))
-    assert {*of_redis(scrape(app))} == {"redis_up", "redis_exporter_last_scrape_ping_time_seconds"}
+@pytest.mark.parametrize(
+    ("ping", "told"), [("+ping", {"redis_exporter_last_scrape_ping_time_seconds"}), ("-ping", set())]
+)
+def test_what_the_acl_forbids_is_left_out(ping: str, told: set[str], server: RedisServer) -> None:
+    """Redis is up all the same: to say no is an answer."""
+    series = of_redis(scrape(make_app(server.log_in("~*", "+@all", "-info", "-slowlog", ping))))
+    assert series["redis_up"] == 1
+    assert {*series} == told | {"redis_up"}
 
 
 def test_fakeredis_tells_that_it_is_there() -> None:

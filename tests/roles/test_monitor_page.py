@@ -155,6 +155,7 @@ def test_what_the_acl_forbids_is_named(server: RedisServer) -> None:
         assert f"{command} cannot be had: Redis&#39;s ACL forbids it." in page
     assert facts(page) == {}
     assert "The slow log" not in page
+    assert "does not answer" not in page.partition('<div id="live"')[2]
 
 
 def test_a_full_redis_is_shown(make_server: Any) -> None:
