@@ -85,6 +85,9 @@ def events() -> Response:
     stream = pages.serve(open_session().sid)
     if not pages.join(stream):
         raise TooManyRequests("Too many pages show Redis.", retry_after=RETRY_AFTER)
+    sock: Any = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
+    with suppress(AttributeError):  # where the server does not tell
+        sock.settimeout(pages.patience)
     response = Response(stream, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
     response.call_on_close(lambda: pages.leave(stream))
     return response

@@ -18,6 +18,7 @@ class Pages:
     """Those that are open. Each gets what is new when it is there, if its session may still look."""
 
     interval = 5.0  #: seconds between two looks at Redis
+    patience = 15.0  #: seconds in which a browser has to take an event
     life = 300.0  #: seconds that a stream lasts; the browser connects again, and who is gone is forgotten
 
     def __init__(self, make: Callable[[], str], may_look: Callable[[str], bool]) -> None:

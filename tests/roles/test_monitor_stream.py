@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,8 @@ from support.clock import Clock
 from support.roles.metrics import gunicorn
 from support.roles.monitor import CONFIG, make_app, numbers, problems, signed_in
 from support.servers import PATIENCE, RedisServer
+from support.serving import serve
+from support.topology import wait_until
 
 from app import create_app
 from roles.monitor_stream import MAX_STREAMS, Pages
@@ -106,6 +109,19 @@ def test_a_page_has_a_bounded_life(client: Any) -> None:
     app = make_app(client)
     pages_of(app).life = 0
     assert Stream(signed_in(app)).next()[0] == "end"
+
+
+def test_a_page_that_takes_nothing_ends(client: Any) -> None:
+    """Or it would keep a thread, and one of the places, for as long as it likes."""
+    app = make_app(client)
+    pages = pages_of(app)
+    pages.patience, pages.make = 0.2, lambda: "x" * 100_000  # what the system keeps for a page is full soon
+    cookie = signed_in(app).get_cookie("session")
+    assert cookie
+    with serve(app) as url, socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as deaf:
+        deaf.sendall(f"GET /monitor/events HTTP/1.1\r\nHost: x\r\nCookie: session={cookie.value}\r\n\r\n".encode())
+        wait_until(lambda: len(pages.streams) == 1)
+        wait_until(lambda: not pages.streams)
 
 
 @pytest.mark.parametrize("signed", [False, True])
