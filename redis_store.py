@@ -39,11 +39,12 @@ from _redis_store import cookie, listing, settings, signals
 from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.listing import SessionInfo
+from _redis_store.marks import GIVEN_SID, is_session_accessed, skip_refresh
 from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, show
 from _redis_store.owners import OwnerIndex, name_of
-from _redis_store.save import is_session_accessed, save, skip_refresh
+from _redis_store.save import save
 from _redis_store.sender import StoreUnavailable
-from _redis_store.session import GIVEN_SID, RedisSession
+from _redis_store.session import RedisSession
 from _redis_store.settings import MAKE_KEY, Settings
 from _redis_store.sid import new_sid, shorten
 from _redis_store.store import WEEK, RedisStore
@@ -124,8 +125,7 @@ class RedisSessionInterface(SessionInterface):
         """
         if session is None:
             return
-        session.saved = True
-        sid = None
+        session.saved, sid = True, None
         try:
             sid = save(session, response.status_code)
         except StoreUnavailable as error:

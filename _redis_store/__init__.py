@@ -25,6 +25,7 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     cookie      the sid's signature, and its time: pure
     sid         a session's name: pure
     settings    what each may be, and one snapshot of them for a request
+    marks       what a request notes in its WSGI environ
     outage      the 503
     sender      time budget and circuit breaker
     connection  `connect`

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from flask import request
-
 from _redis_store import signals
 from _redis_store.change import is_empty
 from _redis_store.cookie import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
 from _redis_store.record import dump_record, is_plain, load_record, may_have_tags
 from _redis_store.sender import StoreUnavailable
-from _redis_store.session import ACCESSED, SKIP_REFRESH, RedisSession
+from _redis_store.session import RedisSession
 from _redis_store.snapshot import new_items, take_snapshot
 from _redis_store.trail import end_moved
 from _redis_store.write import Write
@@ -94,7 +92,7 @@ def _end(session: RedisSession) -> str | None:
     if session.record:
         removing = OwnerIndex(session.store).removing(names(session.before.values()), session.sid)
         ended, *_ = sender.run_all([session.store.destroying(session.sid), *removing], again=True)
-    session.record, session.snapshot, session.before = b"", (), {}
+    session.remember(b"", {})
     if not ended and not (session.sid and end_moved(session.store, session.sid)):
         return None
     signals.tell(signals.ended, "logout")
@@ -115,16 +113,3 @@ def _refresh(session: RedisSession) -> str | None:
         log.warning("%s", error)
         signals.tell(signals.unavailable, "refresh")
     return None
-
-
-def skip_refresh() -> None:
-    """Leave this request's session as old as it is: for a health check, and what else no person asks for.
-
-    It does not read the session; one that the request itself reads or changes is kept alive all the same.
-    """
-    request.environ[SKIP_REFRESH] = True
-
-
-def is_session_accessed() -> bool:
-    """Return whether this request has asked for its session so far: then what it answers may depend on the visitor."""
-    return ACCESSED in request.environ

@@ -11,6 +11,7 @@ from flask.sessions import SecureCookieSession
 
 from _redis_store.change import changed_keys, is_empty, owners_of
 from _redis_store.cookie import Cookie, choose, is_due, read_all
+from _redis_store.marks import ACCESSED, GIVEN_SID, SKIP_REFRESH
 from _redis_store.outage import SessionUnavailable, for_views, is_tearing_down
 from _redis_store.record import load_record, may_have_tags
 from _redis_store.sender import StoreUnavailable
@@ -20,13 +21,6 @@ from _redis_store.snapshot import Snapshot, take_snapshot
 from _redis_store.store import RedisStore
 
 log = logging.getLogger("redis_store")
-
-#: The key in a WSGI environ by which a request says that it keeps no session alive.
-SKIP_REFRESH = "redis_store.skip_refresh"
-#: The key by which it says that somebody asked for its session.
-ACCESSED = "redis_store.accessed"
-#: The key of the sid that the last response gave away: nobody takes the cookies of a socket, whose events share it.
-GIVEN_SID = "redis_store.sid"
 
 
 class RedisSession(SecureCookieSession):
@@ -167,11 +161,15 @@ class RedisSession(SecureCookieSession):
             return
         session = load_record(record)
         if record is not None and session is not None:
-            self.record, self.before = record, owners_of(session, self.settings.owner_keys)
             dict.update(self, session)  # not self.update: nothing is modified yet
+            self.remember(record, owners_of(session, self.settings.owner_keys))
             self.snapshot = () if may_have_tags(record) else take_snapshot(session)  # self may hold more, set before
         elif record is not None:
             tell(unreadable, "record")
+
+    def remember(self, record: bytes, owners: dict[str, Any]) -> None:
+        """Take this for what is in Redis, and who is signed in there: the next change is one of it."""
+        self.record, self.before, self.snapshot = record, owners, ()
 
     def clear(self) -> None:
         """Forget everything. A session that is still empty when the request ends is ended: this is the logout."""

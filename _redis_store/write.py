@@ -161,9 +161,8 @@ class Write:
         if content is not self.change.mine:
             dict.clear(session)
             dict.update(session, content)
-        session.sid, session.record, session.snapshot = self.to, record if content else b"", ()
-        session.before = self._owners_of(content)
-        session.regenerated = False
+        session.sid, session.regenerated = self.to, False
+        session.remember(record if content else b"", self._owners_of(content))
         return session.sid if content else ""
 
     def _drop(self, ended: bool) -> str | None:
