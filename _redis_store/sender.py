@@ -112,8 +112,7 @@ class Sender:
         return self._origin._clustered
 
     def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
-        """Return the answer to a command. `again`: it may be sent twice, when the connection breaks, or was idle."""
-
+        """Return the answer to a command; `options` are the client's. `again`: it may be sent twice, if it failed."""
         return self._wait(
             command[0], lambda: self.client.execute_command(*command, NEVER_DECODE=True, **options), again
         )
