@@ -96,8 +96,8 @@ class Timeline:
             steps.append({"title": title, "facts": facts, "why": why, "code": code, "failed": sent.failed})
         if self.folds and is_sign_in(commands):
             inside = [Step(0, REDIS, "command", at=0, **step) for step in steps]  # type: ignore[arg-type]
-            done_by = inside[-1].code
-            self.add(REDIS, "commands", SIGN_IN, why=WHY_SIGN_IN, code=done_by, inside=inside, holds=holds)
+            facts, done_by = [inside[0].facts[-1]], inside[0].code
+            self.add(REDIS, "commands", SIGN_IN, facts, why=WHY_SIGN_IN, code=done_by, inside=inside, holds=holds)
             return
         for step in steps:
             self.add(REDIS, "command", **step, holds=holds if step is steps[-1] else None)  # type: ignore[arg-type]

@@ -83,6 +83,19 @@ def test_the_buttons_step_as_well(site: str, page: Page) -> None:
     assert page.locator(".verdict").is_visible()
 
 
+def test_the_way_back_from_the_code_leads_to_the_step(site: str, page: Page) -> None:
+    """By the browser's button; and by a link to the story."""
+    page.goto(f"{site}/study/two-tabs-write?store=ours")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.locator("#step-3 .by a").first.click()
+    back = page.get_by_role("link", name="Back to the story: Two tabs write at once")
+    assert back.get_attribute("href") == "/study/two-tabs-write?store=ours"
+    page.go_back(wait_until="commit")  # Chromium may have kept the page, which then does not load
+    assert page.locator("output").inner_text().startswith("Step 3 of ")
+    assert shown(page) == 3
+
+
 def test_a_story_needs_no_script(site: str, open_chromium: Callable[..., Page]) -> None:
     """Without one all of it is there, and no button that would do nothing."""
     page = open_chromium(java_script_enabled=False)
