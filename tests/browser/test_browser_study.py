@@ -113,6 +113,7 @@ def test_a_story_prints_with_the_name_of_its_store(site: str, open_chromium: Cal
     assert shown(page) == page.locator(".timeline > .step").count() > 2
     assert page.locator(".verdict").is_visible()
     assert page.locator("main button:visible, header:visible").count() == 0
+    assert page.locator(".step details ol").first.evaluate("folded => folded.checkVisibility()")
     assert page.locator(".stores").inner_text().strip() == "with redis_store.py"
     colour = page.locator(".step").first.evaluate("step => getComputedStyle(step).backgroundColor")
     assert colour == "rgb(255, 255, 255)"

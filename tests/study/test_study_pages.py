@@ -155,6 +155,11 @@ def test_the_first_cookie_of_a_story_is_explained_part_by_part(story: Story) -> 
     assert 'class="part' not in story("two-tabs-write", "seed")
 
 
+def test_a_story_belongs_to_the_study_pages(story: Story) -> None:
+    """The menu says so."""
+    assert '<a href="/study" aria-current="true">Study</a>' in story("two-tabs-write", "ours")
+
+
 def test_a_story_is_told_with_the_thirty_lines_unless_another_store_is_named(study: FlaskClient) -> None:
     """What breaks is seen first."""
     assert "It did not hold." in study.get("/study/two-tabs-write").text
