@@ -85,7 +85,7 @@ def test_the_keyboard_is_enough(site: str, page: Page) -> None:
         seen.append(focused.inner_text().strip() or focused.get_attribute("id") or "")
         assert focused.evaluate("element => getComputedStyle(element).outlineStyle") != "none", seen
         assert len(seen) < 30
-    assert seen[:4] == ["Sessions in Redis", "Session", "Account", "Devices"]
+    assert seen[:4] == ["Sessions in Redis", "Session", "Study", "Sign in"]
     assert [name for name in seen if name in ("put-value", "Put", "append-value", "Append")] == [
         "put-value",
         "Put",
