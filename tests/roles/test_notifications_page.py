@@ -85,9 +85,12 @@ def test_the_page_works_under_the_policy_of_all_pages(least: Any) -> None:
         assert status(web, path) == 200
 
 
-def test_every_page_leads_there(least: Any) -> None:
-    """With the role, and not without it."""
-    assert '<a href="/notifications">Notifications</a>' in make_app(least).test_client().get("/").text
+def test_every_page_of_a_user_leads_there(least: Any) -> None:
+    """A stranger would only be led to the sign-in."""
+    web, link = make_app(least).test_client(), '<a href="/notifications">Notifications</a>'
+    assert link not in web.get("/").text
+    sign_in(web)
+    assert link in web.get("/").text
 
 
 def test_the_page_announces_to_screen_readers(least: Any) -> None:
