@@ -195,7 +195,7 @@ def judge_all(infos: Mapping[str, Mapping[str, Any]], down: Iterable[str], most:
 
 def judge(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong: the name of its alert in deploy/alerts.yml, and a sentence."""
-    if (limit := info.get("maxmemory", 0)) and info["used_memory"] > 0.9 * limit:
+    if (limit := info.get("maxmemory", 0)) and info.get("used_memory", 0) > 0.9 * limit:
         yield "RedisMemoryNearlyFull", "More than 90 % of the memory that it may use is used."
     if info.get("maxmemory_policy", "noeviction") != "noeviction":
         yield "RedisMayEvict", f"When it is full, it removes sessions: its policy is {info['maxmemory_policy']}."

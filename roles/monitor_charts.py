@@ -84,11 +84,15 @@ def draw_all(samples: Sequence[Sample], now: float) -> Iterator[Chart]:
         path = draw(points[-1:] if waits else points, top, span, now)
         return Chart(title, unit, digits, values, path, top, span, waits)
 
-    if "used_memory" in samples[-1]:
+    told = samples[-1].keys()
+    if "used_memory" in told:
         yield draw_one("Memory, MB", "MB", 2, 1, [(each["at"], each["used_memory"] / 1e6) for each in samples])
+    if "connected_clients" in told:
         yield draw_one("Connections", "", 0, 10, [(each["at"], each["connected_clients"]) for each in samples])
+    if "total_commands_processed" in told:
         rates = [(pair[1]["at"], rise(pair, "total_commands_processed") / rise(pair, "at")) for pair in pairs]
         yield draw_one("Commands per second", "", 1, 10, [point for point in rates if point[1] >= 0])
+    if {"keyspace_hits", "keyspace_misses"} <= told:
         reads = [(pair[1]["at"], rise(pair, "keyspace_hits"), rise(pair, "keyspace_misses")) for pair in pairs]
         hit_rates = [(at, 100 * hits / (hits + misses)) for at, hits, misses in reads if hits >= 0 < misses + hits]
         yield draw_one("Hit rate, %", "%", 1, 100, hit_rates)

@@ -158,6 +158,32 @@ def test_what_the_acl_forbids_is_named(server: RedisServer) -> None:
     assert "does not answer" not in page.partition('<div id="live"')[2]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"redis_version": "7.0.0"},
+        {"role": "slave", "used_memory": 5_000_000, "maxmemory": 0},
+        {"role": "master", "maxmemory": 1000, "connected_clients": 3, "keyspace_hits": 5},
+        {"keyspace_misses": 5, "total_commands_processed": 9, "aof_enabled": 1, "rdb_last_bgsave_status": "ok"},
+        {"rdb_last_save_time": 1_767_268_800, "maxclients": 10, "master_link_status": "up"},
+    ],
+)
+def test_of_an_info_with_few_fields_there_is_what_it_has(server: RedisServer, fields: dict[str, Any]) -> None:
+    """As a provider may cut it down, or a program that is not quite Redis; the rest is said not to be told."""
+    redis = server.connect()
+    redis.set_response_callback("INFO", lambda *_, **__: fields)
+    web = signed_in(make_app(redis))
+    text_of(web)
+    page = text_of(web)
+    told = facts(page)
+    assert "not told" in told.values()
+    assert told["Used"] == ("5.0 MB" if "used_memory" in fields else "not told")
+    assert told["Connections"] == ("3" if "connected_clients" in fields else "not told")
+    assert told["Hit rate"] == "not told"
+    assert ("Memory, MB" in numbers(page)) is ("used_memory" in fields)
+    assert numbers(page)["PING, ms"]
+
+
 def test_a_full_redis_is_shown(make_server: Any) -> None:
     """Though nothing can be kept for the charts then."""
     server: RedisServer = make_server()
