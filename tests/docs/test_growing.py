@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deployed import DEPLOY, Deployment
+from support.deployed import DEPLOY, UNWRITTEN, Deployment
 from support.project import PAGES, ROOT, blocks, rows, section, tables
 from support.topology import HOST, TcpServer, free_ports, wait_until
 from werkzeug.security import check_password_hash
@@ -22,9 +22,6 @@ from werkzeug.security import check_password_hash
 from redis_store import RedisSessionInterface, RedisStore, connect
 
 PAGE = "docs/growing.md"
-
-#: Seconds. Redis keeps writes to itself for two at most; it looks ten times a second.
-UNWRITTEN = 2.2
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from support.topology import HOST, TcpServer
 
 DEPLOY = ROOT / "deploy"
 
+#: Seconds. While the disk is slow, Redis keeps writes to itself for two at most; it looks ten times a second.
+UNWRITTEN = 2.2
+
 
 def settings_of(name: str) -> dict[str, list[str]]:
     """The settings of a file of Redis's, each as often as it is there."""
