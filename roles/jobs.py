@@ -127,11 +127,14 @@ class Jobs:
         self.check_eviction()
 
     def find_problems(self) -> list[tuple[str, str]]:
-        """Return what is wrong, for a page that shows it: the name of its alert, and a sentence. StoreUnavailable."""
-        commands = [("LLEN", QUEUE_KEY), ("ZCARD", SCHEDULED_KEY), ("GET", BEAT_KEY)]
-        queued, scheduled, beat = self.store.within(1).sender.run_all(commands)
+        """Return what is wrong: the name of its alert, and a sentence. Tell it too, each time. StoreUnavailable."""
+        sender = self.store.within(1).sender
+        queued, scheduled = sender.run("LLEN", QUEUE_KEY), sender.run("ZCARD", SCHEDULED_KEY)
         number = (queued or 0) + (scheduled or 0)  # only a worker enqueues what is due
-        return [("JobsWait", f"Jobs wait: {number}, and no worker is there.")] if number and not beat else []
+        if not number or sender.run("GET", BEAT_KEY):
+            return []
+        tell("job-waits")
+        return [("JobsWait", f"Jobs wait: {number}, and no worker is there.")]
 
     def check_eviction(self) -> None:
         """Log, once, that Redis may lose jobs. Where nobody may ask it, nobody knows."""

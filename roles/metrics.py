@@ -6,6 +6,8 @@ The path of one scrape::
                    -> PING, INFO
                    <- their answers, and what all processes have counted
 
+Before that it asks the other roles what is wrong, so that what lasts is told again with each scrape.
+
 Keys: none. Signals feed the counters: those of the sessions, and what other roles tell. What comes from
 Redis has the name that redis_exporter gives it. There are never more than 50 series, and no label holds a user, a sid
 or a path. When Redis is away, ``redis_up`` is 0, and all that is counted here is there. A Cluster counts as one: sums,
@@ -27,6 +29,7 @@ import hmac
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +41,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from redis_store import RedisSessionInterface, signals, skip_refresh
+from redis_store import RedisSessionInterface, StoreUnavailable, signals, skip_refresh
 from roles import EVENTS, happened
 from roles.metrics_redis import ask_redis, describe
 
@@ -119,12 +122,22 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield all of it, as a collector of Prometheus' library does."""
-        yield from describe(ask_redis(self.store))
+        servers = ask_redis(self.store)
+        yield from describe(servers)
+        if all(servers):  # else no role could ask it either
+            ask_others()
         if folder := os.environ.get(FOLDER):
             files = [str(file) for file in Path(folder).glob("*.db") if file.stat().st_size]  # one may be just made
         for metric in MultiProcessCollector.merge(files) if folder else self.registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
+
+
+def ask_others() -> None:
+    """Let other roles find what is wrong: what they tell of it is counted."""
+    for find in current_app.extensions.get("role_problems", ()):
+        with suppress(StoreUnavailable):  # Redis is gone meanwhile, or theirs is another one
+            find()
 
 
 def count(by_reason: Mapping[str, Counter], app: Flask, reason: str, number: int, **_: Any) -> None:

@@ -206,6 +206,8 @@ def no_worker(site: Site) -> Watch:
     watch = site.start()
     with watch.app.app_context():
         watch.app.extensions["jobs"].enqueue("mail", {}, "0" * 32)
+    for _ in range(15):  # longer than what was told counts
+        watch.scrape()
     return watch
 
 

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask, session
 from support.apps import interface_of, route, sid_of
 from support.demo import end_others, sign_in, sign_out
-from support.roles import throttle, tokens
+from support.roles import jobs, throttle, tokens
 from support.roles.metrics import CONFIG, counted, make_app, scrape
 from support.servers import RedisServer
 
@@ -104,6 +104,22 @@ def test_what_other_roles_tell_is_counted(least: Any) -> None:
     assert {*told} == {f'role_events_total{{event="{event}"}}' for event in EVENTS}
     assert told['role_events_total{event="token-replayed"}'] == 2
     assert told['role_events_total{event="sign-in-throttled"}'] > 1
+
+
+def test_a_job_that_waits_without_a_worker_is_counted_with_each_scrape(server: RedisServer) -> None:
+    """So that its alert holds as long as it waits, though nothing else is enqueued."""
+    app, name = make_app(server.connect()), 'role_events_total{event="job-waits"}'
+    before = scrape(app)
+    jobs.enqueue(app)
+    assert [scrape(app)[name] - before[name] for _ in range(3)] == [2, 3, 4]
+    jobs.notice(app)
+    assert [scrape(app)[name] - before[name] for _ in range(2)] == [4, 4]
+
+
+def test_a_role_whose_redis_is_away_fails_no_scrape() -> None:
+    """That of the jobs, say: /monitor says so, and the log when a job is enqueued."""
+    app = create_app({**CONFIG, "JOBS_REDIS_URL": "redis://127.0.0.1:1"}, fakeredis.FakeRedis())
+    assert scrape(app)["redis_up"] == 1
 
 
 def test_each_reason_of_the_signals_is_counted() -> None:
