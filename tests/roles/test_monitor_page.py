@@ -220,8 +220,21 @@ def test_malformed_samples_count_as_none(client: Any, record: bytes) -> None:
     assert b'"ping"' in client.get("MONITOR:SESSION:samples")
 
 
-def test_a_policy_is_told_as_hostile_text(server: RedisServer) -> None:
-    """The page has no script of its own, and escapes what it shows."""
-    page = text_of(signed_in(make_app(server.connect())))
+def test_hostile_text_of_redis_is_shown_as_text(server: RedisServer) -> None:
+    """A policy, a version, and a command of the slow log: none becomes a part of the page."""
+    redis, hostile = server.connect(), "<img/src=x>"
+    info = redis.info() | dict.fromkeys(
+        ["maxmemory_policy", "redis_version", "role", "rdb_last_bgsave_status"], hostile
+    )
+    entry = {"start_time": 5, "duration": 1500, "command": f"{hostile} key".encode()}
+    redis.set_response_callback("INFO", lambda *_, **__: info)
+    redis.set_response_callback("SLOWLOG GET", lambda *_, **__: [entry])
+    page = text_of(signed_in(make_app(redis)))
+    told, shown = facts(page), "&lt;img/src=x&gt;"
+    assert f"its policy is {shown}" in page
+    assert told["When it is full"] == told["Role"] == shown
+    assert told["Version"].startswith(shown)
+    assert f"<code>{shown}</code>" in page
+    assert "<img" not in page
     assert re.findall(r"<script[^>]*>(.*?)</script>", page) == [""]
     assert not re.search(r" (on\w+|style)=", page)
