@@ -13,12 +13,11 @@ import pytest
 from support.alerts import ALERTS, Watch, make_app, run_promtool
 from support.faults.network import Proxy
 from support.project import rows, section
-from support.roles import throttle, tokens
+from support.roles import jobs, throttle, tokens
 from support.servers import RedisServer
 from support.topology import free_ports, wait_until
 
 from redis_store import connect
-from roles import tell
 
 
 class Site:
@@ -204,8 +203,7 @@ def guesses(site: Site) -> Watch:
 
 def no_worker(site: Site) -> Watch:
     watch = site.start()
-    with watch.app.app_context():
-        watch.app.extensions["jobs"].enqueue("mail", {}, "0" * 32)
+    jobs.enqueue(watch.app)
     for _ in range(15):  # longer than what was told counts
         watch.scrape()
     return watch
@@ -213,9 +211,20 @@ def no_worker(site: Site) -> Watch:
 
 def failed_job(site: Site) -> Watch:
     watch = site.start()
-    with watch.app.app_context():
-        tell("job-failed")
+    jobs.learn(watch.app, "fail", fail)
+    jobs.notice(watch.app)  # a worker is there
+    jobs.enqueue(watch.app, "fail")
+    with jobs.handlers_kept():
+        jobs.work(watch.app)
+        while jobs.status(site.admin) == "scheduled":
+            jobs.make_due(site.admin)
+            jobs.work(watch.app)
+    assert jobs.status(site.admin) == "failed"
     return watch
+
+
+def fail() -> None:
+    raise OSError
 
 
 @dataclass(frozen=True)

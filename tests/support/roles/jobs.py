@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,8 +33,15 @@ def jobs_app(server: RedisServer) -> Iterator[Flask]:
     app = make_app(server.connect())
     app.extensions["noted"] = noted = []
     learn(app, "note", lambda **arguments: noted.append(arguments))
+    with handlers_kept():
+        yield app
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put back, after the block, the handlers of signals that a worker replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    yield app
+    yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -52,7 +60,9 @@ def enqueue(app: Flask, name: str = "note", job_id: str = JOB, delay: Any = 0, *
 def work(app: Flask) -> None:
     """Let a worker do what waits, and end."""
     with app.app_context():
-        make_worker(InProcess).work(burst=True)
+        worker = make_worker(InProcess)
+        worker.work(burst=True)
+        worker.connection.connection_pool.disconnect()
 
 
 def die(app: Flask, *, running: bool) -> None:
@@ -69,7 +79,9 @@ def die(app: Flask, *, running: bool) -> None:
 def notice(app: Flask) -> None:
     """Let a worker see to what others left behind, and take nothing."""
     with app.app_context():
-        make_worker(InProcess).run_maintenance_tasks()
+        worker = make_worker(InProcess)
+        worker.run_maintenance_tasks()
+        worker.connection.connection_pool.disconnect()
 
 
 def make_due(client: Any, job_id: str = JOB) -> None:
