@@ -48,6 +48,8 @@ def test_the_commands_make_secrets_a_certificate_and_an_account(deployment: Depl
     accounts, url = said.splitlines()
     assert check_password_hash(json.loads(accounts)["ada"], "lovelace")
     assert url.startswith("redis://worker:")
+    counters = Path(deployment.read("app.env")["PROMETHEUS_MULTIPROC_DIR"])
+    assert counters.parent == (deployment.folder / "deploy/secrets").resolve()  # not where others may write
 
 
 def run(script: str, folder: Path) -> str:

@@ -47,7 +47,6 @@ class Site:
 
     def start_app(self) -> None:
         environment = {**self.deployment.app, "REDIS_URL": self.deployment.app_url(self.redis)}
-        environment |= {"PROMETHEUS_MULTIPROC_DIR": str(self.deployment.folder / "metrics")}
         environment |= {"FLASK_ACCOUNTS": json.dumps(ACCOUNTS), "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
         command = [sys.executable, "-m", "gunicorn", "--config", str(DEPLOY / "gunicorn.conf.py")]
         command += ["--bind", f"{HOST}:{self.app_port}", "--workers", "2", "app:create_app()"]
