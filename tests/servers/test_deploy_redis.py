@@ -41,9 +41,11 @@ def admin(server: TcpServer) -> redis.Redis:
 
 
 @pytest.fixture
-def store(deployment: Deployment, server: TcpServer) -> RedisStore:
+def store(deployment: Deployment, server: TcpServer) -> Iterator[RedisStore]:
     """Sessions, for the app's own user."""
-    return RedisStore(connect(deployment.app_url(server)))
+    client = connect(deployment.app_url(server))
+    yield RedisStore(client)
+    client.connection_pool.disconnect()
 
 
 def write_megabytes(client: Any, number: int, prefix: str = "filler") -> None:
