@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dis
-import signal
+import json
+import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,9 +21,9 @@ from support.calls import check, check_whole
 from support.project import ROOT
 from support.servers import RedisServer
 from support.tiers import rounds
+from support.torture import STRIKES, Interrupted
 
 CALLS = rounds(1_000, 34_000)  # of all threads together, of each kind
-STRIKES = 50  # at least, of the one that is broken off
 STEPS = rounds(23, 3)  # from one place where a call is broken off to the next; each test begins at another one
 DEADLINE = 300  # seconds for all; then something hangs
 PATIENT = {name: DEADLINE for name in ("timeout", "socket_timeout", "socket_connect_timeout")}
@@ -35,10 +37,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that ends a finalizer is gone: pytest would keep it, and with it the connections of its frames."""
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
-
-
-class Interrupted(BaseException):
-    """What a job's time limit raises, or a greenlet's kill."""
 
 
 def is_checkpoint(frame: FrameType, instruction: int) -> bool:
@@ -147,43 +145,13 @@ def test_a_call_may_be_broken_off_twice(server: RedisServer, again: int) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_interrupts_a_second_mix_up_no_answers(server: RedisServer, kind: str) -> None:
     """One thread is broken off by a signal handler, again and again, while 32 others work on."""
-    client = server.connect(max_connections=12, client_name=kind, **PATIENT)
-    deadline, calls, armed, strikes = time.monotonic() + DEADLINE, iter(range(CALLS)), False, 0
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            for number in calls:
-                check(client, kind, f"{threading.get_ident()}:{number}")
-        except BaseException as error:
-            errors.append(error)
-
-    def strike(*args: Any) -> None:
-        nonlocal armed, strikes
-        if armed:
-            armed, strikes = False, strikes + 1
-            raise Interrupted
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(32)]
-    before = signal.signal(signal.SIGALRM, strike)
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-    try:
-        for thread in threads:
-            thread.start()
-        while not errors and time.monotonic() < deadline and (next(calls, None) is not None or strikes < STRIKES):
-            with suppress(Interrupted):
-                armed = True
-                check(client, kind, f"main:{strikes}")
-                armed = False
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    for thread in threads:
-        thread.join(max(0, deadline - time.monotonic()))
-    assert not any(thread.is_alive() for thread in threads)
-    assert errors == []
-    assert next(calls, None) is None
-    assert strikes >= STRIKES
-    assert len(client.connection_pool._connections) <= 12  # type: ignore[attr-defined]
-    check_whole(client)
-    assert [each["name"] for each in client.client_list()].count(kind) == 12
+    words = [sys.executable, "-m", "support.torture", server.url, kind, str(CALLS)]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    run = subprocess.run(
+        words, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=DEADLINE, check=True
+    )
+    found = json.loads(run.stdout)
+    assert found["errors"] == []
+    assert found["strikes"] >= STRIKES
+    assert found["connections"] <= 12
+    assert found["named"] == 12
