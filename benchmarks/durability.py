@@ -154,6 +154,7 @@ class Writers:
         self.over.set()
         for thread in self.threads:
             thread.join()
+        self.client.close()
         return self.written
 
 
@@ -165,6 +166,7 @@ def count_lost(server: Server, written: list[Written]) -> dict[str, Any]:
     for _, kind, name in written:
         pipeline.exists(f"SESSION:{name}" if kind == "session" else f"rq:job:{name}")
     answers = pipeline.execute()
+    client.close()
     there = [found and (kind != "job" or name in jobs) for found, (_, kind, name) in zip(answers, written, strict=True)]
     lost = [at for (at, _, _), found in zip(written, there, strict=True) if not found]
     return {"written": len(written), "lost": len(lost), "seconds": max(lost) - min(lost) if lost else 0.0}
