@@ -39,9 +39,10 @@ def describe(error: BaseException) -> str:
     Others quote the command, and with it the sid and the session. Of these there is the code, if Redis has one for it.
     """
     kind = type(error).__name__
-    words = (
-        str(error) if type(error) in (ConnectionError, TimeoutError) else _hint(f"{kind} {error}") or _code(str(error))
-    )
+    if type(error) in (ConnectionError, TimeoutError):
+        words = str(error)
+    else:
+        words = _hint(f"{kind} {error}") or _code(str(error))
     return f"{kind}: {words}" if words else kind
 
 

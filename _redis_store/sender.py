@@ -83,7 +83,8 @@ class CircuitBreaker:
 class Sender:
     """Sends commands by a redis-py client. One for a process, and one for each request, with the same circuit breaker.
 
-    Every method raises `StoreUnavailable`. A key that does not hold what the command works on reads as missing.
+    Every method raises `StoreUnavailable`. A key that does not hold what the command works on reads as missing. Options
+    of a command are those of the client's ``execute_command``.
     """
 
     def __init__(self, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -112,7 +113,7 @@ class Sender:
         return self._origin._clustered
 
     def run(self, *command: Any, again: bool = False, **options: Any) -> Any:
-        """Return the answer to a command; `options` are the client's. `again`: it may be sent twice, if it failed."""
+        """Return the answer to a command. `again`: it may be sent twice, when the connection breaks, or was idle."""
         return self._wait(
             command[0], lambda: self.client.execute_command(*command, NEVER_DECODE=True, **options), again
         )

@@ -45,10 +45,7 @@ JOBS = {
     ("HSET", "rq:job"): "The job itself: what is to be done, with what, and how often it may be tried.",
     ("RPUSH", "rq:queue"): "The name of the job goes to the end of the queue.",
     ("LPUSH", "rq:queue"): "A job that is due goes to the front of the queue.",
-    (
-        "LMOVE",
-        "rq:queue",
-    ): "In one step the job leaves the queue for a list of those that are on their way to a worker.",
+    ("LMOVE", "rq:queue"): "In one step the job goes from the queue to a list of those on their way to a worker.",
     ("LREM", "rq:queue"): "It has arrived, and is not on its way any more.",
     ("ZADD", "rq:wip"): "The job is at work, until this time. A worker that is alive puts it off again and again.",
     ("ZREMRANGEBYSCORE", "rq:wip"): "What nobody has put off in time is at work no more.",
@@ -64,10 +61,7 @@ CACHE = {
     ("GET", '"body"'): "The answer is kept, so the database is not asked.",
     ("GET", '"lease"'): "The lease is there: the answer is being made.",
     ("SET", '"kept"'): "A new group, for all answers of this page. It is written only if there is none.",
-    (
-        "SET",
-        '"lease"',
-    ): "The lease goes to whoever comes first: to make the answer. Who finds one waits for the answer.",
+    ("SET", '"lease"'): "The lease goes to whoever comes first, to make the answer. Who finds one waits for that.",
     ("EVAL", '"kept"'): "The group gets the name of the answer.",
     ("EVAL", '"body"'): "The answer takes the place of the lease. Whoever waits for it finds it now.",
 }
