@@ -17,14 +17,14 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     trail       ending sessions, wherever they have gone
     store       the seven verbs
     change      what one request did: pure
+    snapshot    whether a session has changed since it was read: pure
     record      JSON bytes: pure
-    snapshot    what a session was when it was read: pure
     place       where in a session a value is: pure
     shape       of what types a session is, and how deep: pure
     tags        types that JSON lacks: pure
     cookie      the sid's signature, and its time: pure
     sid         a session's name: pure
-    settings    what each may be, and one snapshot of them for a request
+    settings    what each may be, and all of them as a request sees them
     marks       what a request notes in its WSGI environ
     outage      the 503
     sender      time budget and circuit breaker

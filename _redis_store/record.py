@@ -155,3 +155,9 @@ def load_record(record: bytes | None) -> Session | None:
         # Not the message: it may quote what is stored.
         log.warning("a malformed record counts as missing: %s", type(error).__name__)
     return None
+
+
+def respell(record: bytes) -> bytes:
+    """Return a record as we would write it: koa, or somebody's script, may have spelled it differently."""
+    session = load_record(record) or {}
+    return dump_record(session, session if may_have_tags(record) else {})

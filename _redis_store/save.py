@@ -8,10 +8,10 @@ from _redis_store import signals
 from _redis_store.change import is_empty
 from _redis_store.cookie import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
-from _redis_store.record import dump_record, is_plain, load_record, may_have_tags
+from _redis_store.record import dump_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.session import RedisSession
-from _redis_store.snapshot import new_items, take_snapshot
+from _redis_store.snapshot import dump_changed
 from _redis_store.trail import end_moved
 from _redis_store.write import Write
 
@@ -65,25 +65,16 @@ def _save(session: RedisSession) -> str | None:
             return _end(session)
         if not session.record:
             return None
-    now = take_snapshot(mine) if session.snapshot else ()
-    same = now and now == session.snapshot and not session.regenerated  # then it is written, in our spelling
-    record = session.record if same else dump_record(mine, new_items(mine, now, session.snapshot))
-    if session.regenerated or not session.record or _is_change(session, record):
+    if session.regenerated or not session.record:
+        record: bytes | None = dump_record(mine)
+    else:
+        record = dump_changed(mine, session.record, session.snapshot, modified=session.modified)
+    if record is not None:
         return Write(session, mine).run(b"{}" if is_empty(mine) else record)
     # One that ends with the browser, too, when a key was set: Flask then sends its cookie.
     if session.touched or ((session.permanent or session.modified) and is_due(session.settings, session.signed_at)):
         return _refresh(session)
     return None
-
-
-def _is_change(session: RedisSession, record: bytes) -> bool:
-    """Return whether `record` says something else than what was read, which koa may have spelled differently."""
-    if record == session.record:
-        return False
-    if session.modified and is_plain(session.record):  # a key was set: the usual case
-        return True
-    read = load_record(session.record) or {}
-    return record != dump_record(read, read if may_have_tags(session.record) else {})
 
 
 def _end(session: RedisSession) -> str | None:

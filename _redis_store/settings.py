@@ -1,6 +1,6 @@
-"""The settings: what each may be, and one snapshot of them for a request.
+"""The settings: what each may be, and all of them as one request sees them.
 
-They are keys of ``app.config``, Flask's own and ours. A snapshot is made, and checked, when one of them has changed.
+They are keys of ``app.config``, Flask's own and ours. They are read and checked anew when one of them has changed.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _takes(accepts: Callable[[Any], bool], value: Any) -> bool:
 
 
 def _check(app: Flask, clock: Callable[[], float]) -> Settings | None:
-    """Fill in defaults, and make a snapshot. ValueError: a setting is wrong."""
+    """Fill in defaults, and return all settings. ValueError: one is wrong."""
     config = app.config
     for name, (default, accepts, expected) in SETTINGS.items():
         value = config.setdefault(name, default)

@@ -1,4 +1,4 @@
-"""What a session was when it was read, to tell in the end what has changed in it. Pure.
+"""What a session was when it was read, to tell in the end whether it has changed: `dump_changed`. Pure.
 
 A snapshot is made by marshal, which writes values with their types: a tuple is no list, True is no 1, NaN is not None.
 JSON says less, and to look at each type in Python takes five times as long. What changed has other bytes. Equal values
@@ -15,6 +15,7 @@ from marshal import dumps
 from typing import Any
 
 from _redis_store.failure import raise_interruption
+from _redis_store.record import dump_record, is_plain, respell
 
 Snapshot = Sequence[bytes]  # one for each item of the session, in its order
 
@@ -27,6 +28,22 @@ def take_snapshot(session: Mapping[str, Any]) -> Snapshot:
     except ValueError as error:
         raise_interruption(error, outer)
         return ()
+
+
+def dump_changed(session: Mapping[str, Any], record: bytes, before: Snapshot, *, modified: bool) -> bytes | None:
+    """Return what is to be stored instead of `record`, which the session was read from. None: it says the same still.
+
+    `modified`: a key was set or deleted. Errors are those of `dump_record`.
+    """
+    now = take_snapshot(session) if before else ()
+    if now and now == before:
+        return None
+    dumped = dump_record(session, new_items(session, now, before))
+    if dumped == record:
+        return None
+    if modified and is_plain(record):  # the usual case
+        return dumped
+    return None if dumped == respell(record) else dumped
 
 
 def new_items(session: Mapping[str, Any], now: Snapshot, before: Snapshot) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from support.values import sessions, typed
 
 from _redis_store.record import dump_record, load_record
-from _redis_store.snapshot import new_items, take_snapshot
+from _redis_store.snapshot import dump_changed, new_items, take_snapshot
 
 FIRST: dict[str, Any] = {"a": {"b": [1, "x", None, 0.0]}, "c": "same"}
 
@@ -75,3 +75,44 @@ def test_other_keys_are_no_longer_the_same(now: dict[str, Any], new: dict[str, A
     snapshot = take_snapshot(now)
     assert snapshot != take_snapshot(FIRST)
     assert new_items(now, snapshot, take_snapshot(FIRST)) == (now if new is None else new)
+
+
+def read(record: bytes) -> tuple[dict[str, Any], Any]:
+    session = load_record(record)
+    assert session is not None
+    return session, take_snapshot(session)
+
+
+@pytest.mark.parametrize("modified", [True, False])
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"a":1,"b":[1.5]}',
+        b'{"a":1e21,"b":"\\ud800"}',  # in our words
+        b'{"a":1e+21,"b":"\\ud800"}',  # in JavaScript's
+        b'{"t":{" t":[1]}}',  # with a tag
+        b"{}",
+    ],
+)
+def test_a_session_that_holds_what_it_did_is_not_written(record: bytes, modified: bool) -> None:
+    """Also where a key was set to what it was, and where koa spells a number in another way."""
+    session, snapshot = read(record)
+    assert dump_changed(session, record, snapshot, modified=modified) is None
+    assert dump_changed(session, record, (), modified=modified) is None
+
+
+def test_a_record_with_spaces_is_not_written_until_a_key_is_set() -> None:
+    """A script may have put them there."""
+    record = b'{"a": 1, "b": 2}'
+    session, snapshot = read(record)
+    assert dump_changed(session, record, (), modified=False) is None
+    assert dump_changed({**session, "b": 3}, record, snapshot, modified=True) == b'{"a":1,"b":3}'
+
+
+@pytest.mark.parametrize("modified", [True, False])
+def test_a_change_deep_inside_is_written(modified: bool) -> None:
+    """Whether or not somebody set a key."""
+    record = b'{"a":{"b":[1,2]},"c":3}'
+    session, snapshot = read(record)
+    session["a"]["b"].append(3)
+    assert dump_changed(session, record, snapshot, modified=modified) == b'{"a":{"b":[1,2,3]},"c":3}'
