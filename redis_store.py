@@ -40,7 +40,7 @@ from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.listing import SessionInfo
 from _redis_store.marks import GIVEN_SID, is_session_accessed, skip_refresh
-from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, show
+from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, retry_later
 from _redis_store.owners import OwnerIndex, name_of
 from _redis_store.save import save
 from _redis_store.sender import StoreUnavailable
@@ -110,7 +110,7 @@ class RedisSessionInterface(SessionInterface):
             request.environ[SESSION] = ref(session)  # for `_get_store`; a cycle would wait for the garbage collector
         # Flask opens it before it matches the URL, if it lets the host in. Who opens it later uses the object itself.
         if request.url_rule is not None or (request.routing_exception and request_ctx.url_adapter is not None):
-            session.by_hand = True
+            session.has_response = False
             session.load()
         return session
 
@@ -130,11 +130,11 @@ class RedisSessionInterface(SessionInterface):
             sid = save(session, response.status_code)
         except StoreUnavailable as error:
             log.warning("%s", error)
-            if session.by_hand:
+            if not session.has_response:
                 raise SessionUnavailable from error
             refuse(app, response)
         if session.failure is not None or FAILED in session.environ:
-            show(app, response)
+            retry_later(app, response)
         if session.accessed or sid is not None:
             cookie.vary_on(response)
         if sid is not None:

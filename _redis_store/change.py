@@ -98,7 +98,7 @@ class State(Protocol):
     """What a session knows of its request."""
 
     record: bytes  #: what was read; empty: nothing
-    before: dict[str, Any]  #: who was signed in, by key
+    owners: dict[str, Any]  #: who was signed in, by key
     cleared: bool  #: `clear` was called: nothing that is there now comes from what was read
     regenerated: bool  #: a new sid was asked for
 
@@ -109,14 +109,15 @@ class Change:
     def __init__(self, state: State, mine: Session, owner_keys: tuple[str, ...]) -> None:
         self.record = state.record
         self.mine = {} if is_empty(mine) else mine
-        self.before = state.before  #: who was signed in, by key
-        self.after = owners_of(mine, owner_keys)  #: who is
+        self.owners_before = state.owners  #: who was signed in, by key
+        self.owners_after = owners_of(mine, owner_keys)  #: who is
         if not self.record:
             self.kind = "first"
         elif state.cleared and not self.mine:
             self.kind = "logout"
         else:
-            self.kind = classify(self.before, self.after, cleared=state.cleared, regenerated=state.regenerated)
+            owners = self.owners_before, self.owners_after
+            self.kind = classify(*owners, cleared=state.cleared, regenerated=state.regenerated)
         #: Whether it replaces what others write meanwhile, instead of being merged with it.
         self.replaces = state.cleared and self.kind in ("login", "logout")
         #: Whether somebody signs out: then the session ends wherever it has gone meanwhile.

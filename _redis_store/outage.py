@@ -49,7 +49,7 @@ def for_views() -> Iterator[None]:
         raise SessionUnavailable from None
 
 
-def show(app: Flask, response: Response) -> None:
+def retry_later(app: Flask, response: Response) -> None:
     """Make a 500 that an outage led to a 503, and add Retry-After to a 503, whoever made its page."""
     if response.status_code == 500:  # an error handler was the first to ask Redis, say
         refuse(app, response)

@@ -12,7 +12,7 @@ MAX_LENGTH = 120  # letters of a place that an error shows
 Check = Callable[[Any], str]
 
 
-def find(name: Any, value: Any, check: Check) -> str:
+def locate(name: Any, value: Any, check: Check) -> str:
     """Return where in session[name] the first fault is, its type, and why; of what is there itself, only why.
 
     `check` returns why a value cannot be kept; nothing, if it can.

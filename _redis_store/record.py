@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from _redis_store.failure import raise_interruption
-from _redis_store.place import find
+from _redis_store.place import locate
 from _redis_store.shape import has_jsons_types, holds, is_deep
 from _redis_store.tags import are_registered, decode_slowly, encode_slowly, tag, untag
 
@@ -66,7 +66,7 @@ def _dump_named(key: Any, value: Any) -> bytes:
     try:
         return _dump_member(key, value)
     except _Refused:
-        reason = find(key, value, _refusal_of) or "it would come back under another key (which has to be a string)"
+        reason = locate(key, value, _refusal_of) or "it would come back under another key (which has to be a string)"
     raise TypeError(f"session[{key!r}], of type {type(value).__name__}, does not survive JSON: {reason}")
 
 

@@ -43,7 +43,7 @@ class RedisSession(SecureCookieSession):
     max_age = 0  #: seconds, when cookie and TTL are set
     saved = False  #: whether the response is decided
     dropped = False  #: whether its changes were refused, and somebody was told
-    by_hand = False  #: whether somebody else than Flask opened it: no response is made with it
+    has_response = True  #: whether a response is made with it: not if somebody else than Flask opened it
 
     _store: RedisStore | None = None
     _accessed = _changed = _reading = False
@@ -54,7 +54,7 @@ class RedisSession(SecureCookieSession):
         self.settings, self.environ, self._name = settings, environ, name  # its cookies are read when needed
         self.origin = origin  #: the process's store
         self._outer_error = sys.exception()  # handled when the request began: usually None, but a server may do so
-        self.before: dict[str, Any] = {}  #: who was signed in, by key
+        self.owners: dict[str, Any] = {}  #: who was signed in, by key
         self._lock = threading.RLock()
 
     @staticmethod
@@ -162,14 +162,14 @@ class RedisSession(SecureCookieSession):
         session = load_record(record)
         if record is not None and session is not None:
             dict.update(self, session)  # not self.update: nothing is modified yet
-            self.remember(record, owners_of(session, self.settings.owner_keys))
-            self.snapshot = () if may_have_tags(record) else take_snapshot(session)  # self may hold more, set before
+            snapshot = () if may_have_tags(record) else take_snapshot(session)  # self may hold more, set before
+            self.remember(record, owners_of(session, self.settings.owner_keys), snapshot)
         elif record is not None:
             tell(unreadable, "record")
 
-    def remember(self, record: bytes, owners: dict[str, Any]) -> None:
+    def remember(self, record: bytes, owners: dict[str, Any], snapshot: Snapshot = ()) -> None:
         """Take this for what is in Redis, and who is signed in there: the next change is one of it."""
-        self.record, self.before, self.snapshot = record, owners, ()
+        self.record, self.owners, self.snapshot = record, owners, snapshot
 
     def clear(self) -> None:
         """Forget everything. A session that is still empty when the request ends is ended: this is the logout."""

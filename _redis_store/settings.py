@@ -143,15 +143,15 @@ def read(app: Flask, clock: Callable[[], float]) -> Settings | None:
         if seen == (values, clock):
             return settings  # type: ignore[no-any-return]
     settings = _check(app, clock)
-    if known is None and (strangers := _find_strangers(app)):
-        log.warning("settings of Flask-Session mean nothing here: %s", "; ".join(strangers))
+    if known is None and (others := _find_others(app)):
+        log.warning("settings of Flask-Session mean nothing here: %s", "; ".join(others))
     # A list is copied, so that a change inside it is seen.
     values = tuple([list(value) if isinstance(value, list) else value for value in _values(app.config)])
     app.extensions["redis_session"] = (values, clock), settings
     return settings
 
 
-def _find_strangers(app: Flask) -> list[str]:
+def _find_others(app: Flask) -> list[str]:
     """Return each setting of Flask-Session's that the app has, with what to do instead."""
     return [
         f"{name} ({instead})"

@@ -34,6 +34,7 @@ class Write:
         self.index = OwnerIndex(self.store)
         self.now = self.settings.clock()
         self.change = Change(session, mine, self.settings.owner_keys)
+        self.old_owners = names(self.change.owners_before.values())  # whose indexes have the old sid
         self.sid = session.sid
         # A new sid for the same login says when that was; what begins, says so.
         began = began_at(self.sid) if self.change.kind in ("move", "logout") else None
@@ -102,7 +103,7 @@ class Write:
 
     def _owners_of(self, content: Session) -> dict[str, Any]:
         if content is self.change.mine:  # the usual case
-            return self.change.after
+            return self.change.owners_after
         return owners_of(content, self.settings.owner_keys)
 
     def _writing(self, seen: bytes, record: bytes) -> list[Command]:
@@ -111,7 +112,7 @@ class Write:
             return [self.store.adding(self.to, record, max_age)]
         if self.to == self.sid and record != b"{}":
             return [self.store.swapping(self.sid, seen, record, max_age)]
-        indexes = [self.index.key(owner) for owner in names(self.change.before.values())]
+        indexes = [self.index.key(owner) for owner in self.old_owners]
         trail = self.change.kind == "move"
         return self.store.moving(self.sid, self.to, seen, record, max_age, trail=trail, indexes=indexes)
 
@@ -133,7 +134,7 @@ class Write:
             if over <= 0:
                 continue
             others = [sid for each in sids if (sid := decode(each)) not in (self.to, self.sid)]
-            was_counted = owner in names(self.change.before.values())  # under the old sid, too
+            was_counted = owner in self.old_owners  # under the old sid, too
             try:
                 number = self.index.end(owner, others[: over - was_counted], self.to)
                 signals.tell(signals.ended, "limit", number)
@@ -148,7 +149,7 @@ class Write:
         if not content:
             signals.tell(signals.ended, "logout")
         elif not seen:
-            signals.tell(signals.created, "login" if self.change.after else "write")
+            signals.tell(signals.created, "login" if self.change.owners_after else "write")
         elif kind != "write":
             signals.tell(signals.moved, kind)
 
@@ -157,7 +158,7 @@ class Write:
         session = self.session
         gone = self.to != self.sid or not content
         if gone and self.store.sender.clustered:
-            self.index.remove(names(self.change.before.values()), self.sid)
+            self.index.remove(self.old_owners, self.sid)
         if content is not self.change.mine:
             dict.clear(session)
             dict.update(session, content)
@@ -167,7 +168,7 @@ class Write:
 
     def _drop(self, ended: bool) -> str | None:
         """Drop the changes: the session ended meanwhile, and stays ended, however often it is saved: `record` stays."""
-        self.index.remove(names(self.change.after.values()), self.to)  # it was listed before it was to be written
+        self.index.remove(names(self.change.owners_after.values()), self.to)  # listed, and then not written
         if ended:
             signals.tell(signals.ended, "logout")
             return ""

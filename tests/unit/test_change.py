@@ -24,7 +24,7 @@ class Read:
     """What a session knows of its request."""
 
     record: bytes
-    before: dict[str, Any]
+    owners: dict[str, Any]
     cleared: bool
     regenerated: bool
 
@@ -218,9 +218,9 @@ def test_over_nothing_only_a_beginning_is_stored(change: Change) -> None:
 @many
 def test_applying_a_change_changes_nothing_else(change: Change, theirs: Session | None) -> None:
     """It is pure: it may be applied in every round of a race."""
-    before = typed([change.base, change.mine, change.before, change.after, theirs])
+    before = typed([change.base, change.mine, change.owners_before, change.owners_after, theirs])
     change.apply(theirs)
-    assert typed([change.base, change.mine, change.before, change.after, theirs]) == before
+    assert typed([change.base, change.mine, change.owners_before, change.owners_after, theirs]) == before
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from _redis_store.place import find
+from _redis_store.place import locate
 from _redis_store.shape import MAX_DEPTH
 
 
@@ -25,5 +25,5 @@ def test_nobody_looks_deeper_than_a_session_may_be(depth: int) -> None:
             levels, value = levels + 1, next(iter(value.values()))
         return "nested too deep" if levels > MAX_DEPTH else ""
 
-    assert find("a", value, check).endswith(", of type dict: nested too deep")
+    assert locate("a", value, check).endswith(", of type dict: nested too deep")
     assert len(looks) <= MAX_DEPTH + 3
