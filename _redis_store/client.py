@@ -130,5 +130,20 @@ def _read_answers(parser: Any, number: int, disable_decoding: bool) -> list[Any]
 
 
 class _Pipeline(Pipeline):
+    def reset(self) -> None:  # type: ignore[override]  # as redis-py's own: the command RESET has its name
+        """Give back the connection, as redis-py does, but forget it first: it may be another caller's at once."""
+        connection = self.connection
+        if connection and self.watching:
+            try:
+                connection.send_command("UNWATCH")
+                connection.read_response()
+            except ConnectionError:
+                connection.disconnect()  # which ends the WATCH as well
+            self.watching = False
+        self.connection = None
+        super().reset()
+        if connection:
+            self.connection_pool.release(connection)
+
     def __del__(self) -> None:
         self.connection = None  # with answers unread, maybe: redis-py would give it back

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -46,8 +46,11 @@ def is_checkpoint(frame: FrameType, instruction: int) -> bool:
 
 
 @contextmanager
-def break_off(at: int, again: int = 0) -> Iterator[list[int]]:
-    """Raise Interrupted at a checkpoint of client, pool and redis-py, maybe once more; yields how many there were."""
+def break_off(at: int, again: int = 0, look: Callable[[int], None] | None = None) -> Iterator[list[int]]:
+    """Raise Interrupted at a checkpoint of client, pool and redis-py, maybe once more; yields how many there were.
+
+    `look` is called at each of them, with its number.
+    """
     counted, places = [0], {at, at + again}
     before: dict[FrameType, int] = {}
 
@@ -59,6 +62,8 @@ def break_off(at: int, again: int = 0) -> Iterator[list[int]]:
             last, before[frame] = before.get(frame), frame.f_lasti
             if last is not None and is_checkpoint(frame, last):
                 counted[0] += 1
+                if look:
+                    look(counted[0])
                 if counted[0] in places:
                     raise Interrupted
         return trace
@@ -72,13 +77,13 @@ def break_off(at: int, again: int = 0) -> Iterator[list[int]]:
         before.clear()
 
 
-def broken_off(client: Any, kind: str, at: int, again: int = 0) -> bool:
+def broken_off(client: Any, kind: str, at: int, again: int = 0, look: Callable[[int], None] | None = None) -> bool:
     """Whether a call was broken off there; False: it has fewer checkpoints."""
     total = 0
 
     def run() -> None:
         nonlocal total
-        with break_off(at, again) as counted:
+        with break_off(at, again, look) as counted:
             try:
                 check(client, kind, "broken off")
             except Interrupted:
@@ -140,6 +145,28 @@ def test_a_call_may_be_broken_off_twice(server: RedisServer, again: int) -> None
         if not broken_off(client, "execute_all", at, again):
             break
         check_whole(client)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_connection_that_was_given_back_is_the_next_callers(server: RedisServer, kind: str) -> None:
+    """Who takes it, just when the call before it is broken off, has it alone: that call's cleaning up is not for it."""
+    client = server.connect(max_connections=1, **PATIENT)
+    pool: Any = client.connection_pool
+    check_whole(client)
+    places: list[int] = []
+    broken_off(client, kind, 0, look=lambda number: places.append(number) if pool._idle else None)
+    for at in places:
+        taken: list[Any] = []
+
+        def take(number: int, at: int = at, taken: list[Any] = taken) -> None:
+            if number == at:
+                taken.append(pool.get_connection())
+                taken[0].send_command("ECHO", "the next")
+
+        broken_off(client, kind, at, look=take)
+        assert taken.pop().read_response() == b"the next"
+        check_whole(client)
+    assert len(places) > 10
 
 
 @pytest.mark.parametrize("kind", KINDS)
