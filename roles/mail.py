@@ -5,9 +5,11 @@ The path of one mail::
     browser                 app                               a worker
     GET /mail           <-  the form, with a random id
     POST /mail          ->  enqueues the job of that id
-                        <-  303                           ->  GET MAIL:SESSION:<id>          was it sent?
+                        <-  303                           ->  SET MAIL:SESSION:<id>:lease NX EX
+                                                              GET MAIL:SESSION:<id>          was it sent?
                                                               the mail server, which takes it
                                                               SET MAIL:SESSION:<id> NX EX    it was
+                                                              DEL MAIL:SESSION:<id>:lease
 
 Keys, and how long each lives at most::
 
@@ -128,15 +130,15 @@ def send_mail(id: str, owner: str, **mail: str) -> None:
     """
     if fault := find_fault(mail):
         raise ValueError(fault)
-    if get_store().get(id) is None:
-        if not get_store().add(lease := f"{id}:lease", {"to": mail["to"]}, max_age=LEASE):
-            raise BeingSent("another one is sending this mail")
-        try:
+    if not get_store().add(lease := f"{id}:lease", {"to": mail["to"]}, max_age=LEASE):
+        raise BeingSent("another one is sending this mail")
+    try:
+        if get_store().get(id) is None:  # with the lease: before, another one could send it in between
             notify(owner, id, 50, "Your mail is being sent.")
             deliver(make_message(id, current_app.config["MAIL_FROM"], mail), current_app.config["MAIL_SERVER"])
             get_store().add(id, {"to": mail["to"]}, max_age=WEEK)
-        finally:
-            get_store().destroy(lease)
+    finally:
+        get_store().destroy(lease)
     notify(owner, id, 100, "Your mail was sent.")
 
 

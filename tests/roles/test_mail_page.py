@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from support.demo import CONFIG, make_app
 from support.docstrings import assert_page
 from support.project import PAGES
 from support.roles.mail import MAIL, Postbox, fill_in, receiving, send, sign_in_to
+from support.turns import Turns, orders
 
 from app import create_app
 from redis_store import StoreUnavailable
-from roles.mail import send_mail
+from roles.mail import BeingSent, send_mail
 
 KEEPS = 604800  # seconds
 
@@ -93,6 +95,25 @@ def test_a_form_that_is_sent_twice_at_once_is_one_mail(mail_app: Flask, postbox:
         postbox.waits_for.set()
         assert [click.result().status_code for click in clicks] == [303, 303]
     assert len(postbox.mails) == 1
+
+
+def test_no_order_of_commands_sends_a_mail_twice(client: Any, tmp_path: Path) -> None:
+    """Of two who send it at once, whoever asks Redis first, and however far the other one is by then."""
+    turns, file = Turns(client), tmp_path / "mails"
+    app = make_app(turns)
+    app.config["MAIL_SERVER"] = f"file:{file}"
+    del app.extensions["notify"]
+
+    def try_to() -> None:
+        with app.app_context(), suppress(BeingSent):
+            send_mail("0" * 32, "ada", **MAIL)
+
+    for order in orders(4, 4):
+        client.delete(*client.keys("MAIL:*"), "nothing")
+        file.unlink(missing_ok=True)
+        turns.run(order, a=try_to, b=try_to)
+        assert file.read_text().count("Message-ID: <") == 1, order
+        assert client.keys("MAIL:*") == [b"MAIL:SESSION:" + b"0" * 32]
 
 
 @pytest.mark.parametrize(
