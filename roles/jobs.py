@@ -116,6 +116,7 @@ class Jobs:
                 queue.enqueue_job(job, pipeline=pipeline)
             # Names as bytes: redis-py interprets no answer to them, for what it gets is "QUEUED".
             commands = [(str(name).encode(), *rest) for (name, *rest), _ in pipeline.command_stack]
+        commands = [(b"DEL", job.key), *commands]  # one of this id that has ended has a TTL, which HSET would leave
         budget = cast(RedisSessionInterface, current_app.session_interface).namespace("JOBS").sender.budget
         commands += [(b"GET", BEAT_KEY)]
         *_, answers = self.store.within(budget).sender.run_all([(b"MULTI",), *commands, (b"EXEC",)])

@@ -72,7 +72,7 @@ def test_to_enqueue_takes_one_round_trip_and_one_transaction(jobs_app: Flask, se
         while (command := monitor.next_command()["command"]) != "PING":
             commands.append(command.split()[0])
     commands = [name for name in commands if name != "CLIENT"]  # that a connection begins with
-    assert commands == ["MULTI", "SADD", "HSET", "HSET", "RPUSH", "GET", "EXEC"]
+    assert commands == ["MULTI", "DEL", "SADD", "HSET", "HSET", "RPUSH", "GET", "EXEC"]
 
 
 def test_to_enqueue_again_is_the_same_job(jobs_app: Flask, redis: Any) -> None:
@@ -80,6 +80,26 @@ def test_to_enqueue_again_is_the_same_job(jobs_app: Flask, redis: Any) -> None:
     enqueue(jobs_app, n=1)
     enqueue(jobs_app, n=1)
     assert len(redis.keys("rq:job:*")) == 1
+
+
+@pytest.mark.parametrize("delay", [0, 3600])
+@pytest.mark.parametrize("name", ["note", "fail"])
+def test_what_is_enqueued_again_waits_without_an_end(jobs_app: Flask, redis: Any, name: str, delay: int) -> None:
+    """Also when it was done, or had failed: then it had a TTL, and would be gone before it is due."""
+    learn(jobs_app, "fail", fail)
+    enqueue(jobs_app, name)
+    for _ in range(len(INTERVALS) if name == "fail" else 0):
+        work(jobs_app)
+        make_due(redis)
+    work(jobs_app)
+    assert redis.ttl(f"rq:job:{JOB}") > 0
+    enqueue(jobs_app, delay=delay)
+    assert redis.ttl(f"rq:job:{JOB}") == -1
+    if delay:
+        make_due(redis)
+    noted = len(jobs_app.extensions["noted"])
+    work(jobs_app)
+    assert len(jobs_app.extensions["noted"]) == noted + 1
 
 
 # Tries ------------------------------------------------------------------------------------------------------------
