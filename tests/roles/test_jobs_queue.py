@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import zlib
 from typing import Any
 
@@ -26,7 +27,7 @@ from support.roles.jobs import (
 )
 from support.servers import RedisServer
 
-from roles.jobs import INTERVALS, KEPT
+from roles.jobs import INTERVALS, KEPT, TIMEOUT
 from roles.jobs_worker import ALIVE, Queue, make_worker
 
 WEEK = keys_of("jobs")["rq:job:*"]
@@ -121,6 +122,31 @@ def test_what_fails_is_tried_again_later_and_later(jobs_app: Flask, redis: Any) 
     assert redis.zrange("rq:failed:jobs", 0, -1) == [JOB.encode()]
     for key in (f"rq:job:{JOB}", f"rq:results:{JOB}"):
         assert WEEK - 60 < redis.ttl(key) <= WEEK
+
+
+def test_a_job_that_does_not_end_fails_like_any_other(jobs_app: Flask, redis: Any) -> None:
+    """When its time is over; the worker goes on with the next one, and it is tried again."""
+    left: list[int] = []
+
+    def hang() -> None:
+        left.append(signal.alarm(0))
+        if left[-1]:
+            signal.raise_signal(signal.SIGALRM)  # its time is over
+
+    learn(jobs_app, "hang", hang)
+    enqueue(jobs_app, "hang")
+    enqueue(jobs_app, job_id="a" * 32)
+    work(jobs_app)
+    assert TIMEOUT - 5 < left[0] <= TIMEOUT
+    assert status(redis) == "scheduled"
+    assert jobs_app.extensions["noted"] == [{}]
+    for _ in INTERVALS:
+        make_due(redis)
+        work(jobs_app)
+    (row,) = map(
+        json.loads, jobs_app.test_cli_runner().invoke(args=["jobs", "list", "failed", "--json"]).output.splitlines()
+    )
+    assert "JobTimeoutException" in row["error"]
 
 
 def test_a_scheduled_job_waits_until_it_is_due(jobs_app: Flask, redis: Any) -> None:
