@@ -32,6 +32,7 @@ import re
 import smtplib
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import cast
@@ -135,7 +136,8 @@ def send_mail(id: str, owner: str, **mail: str) -> None:
     try:
         if get_store().get(id) is None:  # with the lease: before, another one could send it in between
             notify(owner, id, 50, "Your mail is being sent.")
-            deliver(make_message(id, current_app.config["MAIL_FROM"], mail), current_app.config["MAIL_SERVER"])
+            message = make_message(id, current_app.config["MAIL_FROM"], mail, auth.get_interface().clock())
+            deliver(message, current_app.config["MAIL_SERVER"])
             get_store().add(id, {"to": mail["to"]}, max_age=WEEK)
     finally:
         get_store().destroy(lease)
@@ -209,10 +211,11 @@ def find_wrong_order(mail_id: str, delay: str) -> str | None:
     return None
 
 
-def make_message(mail_id: str, sender: str, mail: Mapping[str, str]) -> EmailMessage:
-    """Return the message. One that is sent again can be recognised: its Message-ID is that of the first."""
+def make_message(mail_id: str, sender: str, mail: Mapping[str, str], at: float) -> EmailMessage:
+    """Return the message, of Unix time `at`. If it is sent again, its Message-ID is that of the first time."""
     message = EmailMessage(policy=SMTP)
     message["From"], message["To"], message["Subject"] = sender, mail["to"], mail["subject"]
+    message["Date"] = datetime.fromtimestamp(at, UTC)
     message["Message-ID"] = f"<{mail_id}@{sender.rpartition('@')[2]}>"
     message.set_content(mail["text"])
     return message

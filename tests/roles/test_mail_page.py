@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_the_page_says_where_a_mail_goes_that_nobody_gets(mail_app: Flask, setti
 
 
 def test_a_mail_arrives_as_it_was_written(mail_app: Flask, postbox: Postbox) -> None:
-    """With the sender of the settings; it is noted for a week."""
+    """With the sender of the settings, and when it was sent."""
     web = sign_in_to(mail_app)
     form = fill_in(web, text="Zeile 1\nZeile 2: ✓\n.\n..")
     answer = send(web, form)
@@ -70,6 +71,7 @@ def test_a_mail_arrives_as_it_was_written(mail_app: Flask, postbox: Postbox) -> 
     (mail,) = postbox.mails
     assert [mail[name] for name in ("From", "To", "Subject")] == ["app@localhost", MAIL["to"], MAIL["subject"]]
     assert mail["Message-ID"] == f"<{form['id']}@localhost>"
+    assert abs(time.time() - mail["Date"].datetime.timestamp()) < 60  # seconds; RFC 5322 3.6 wants it in each mail
     assert mail.get_content().splitlines() == form["text"].splitlines()
 
 
