@@ -155,8 +155,8 @@ class Breaking:
 
     def stop(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept
-        self.listener.close()
         self.thread.join()
+        self.listener.close()
 
 
 @pytest.fixture

@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from _redis_store.connection import connect
+from support.servers import PATIENCE
+
+
+def end(one: socket.socket) -> None:
+    """Let whoever reads from a socket, or waits for a connection, go on."""
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
 
 
 class Proxy:
@@ -22,6 +29,7 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
         self.sockets: list[socket.socket] = []
+        self.threads: list[threading.Thread] = []
         self.clients: list[Any] = []
         self.forgotten: set[socket.socket] = set()
         self.deaf = False
@@ -37,14 +45,20 @@ class Proxy:
         self.deaf = new
 
     def __enter__(self) -> Proxy:
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
         return self
 
     def __exit__(self, *args: object) -> None:
+        """End the threads, then close: one that still read would read the next socket that gets the same number."""
         for client in self.clients:
             client.connection_pool.disconnect()
-        with suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)  # ends accept()
+        end(self.listener)
+        self.acceptor.join(PATIENCE)
+        for one in self.sockets:
+            end(one)
+        for thread in self.threads:
+            thread.join(PATIENCE)
         for one in (self.listener, *self.sockets):
             one.close()
 
@@ -57,7 +71,8 @@ class Proxy:
                 server.connect(str(self.target))
                 self.sockets += client, server
                 for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self.pump, args=ends, daemon=True).start()
+                    self.threads.append(threading.Thread(target=self.pump, args=ends, daemon=True))
+                    self.threads[-1].start()
 
     def pump(self, source: socket.socket, sink: socket.socket) -> None:
         """Pass on one direction until either end is closed."""
@@ -70,6 +85,5 @@ class Proxy:
                 else:
                     self.requests.append(chunk)
                     sink.sendall(chunk)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        end(source)
+        end(sink)

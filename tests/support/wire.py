@@ -21,11 +21,13 @@ class Wire:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def close(self) -> None:
         """Take no more connections; those that there are end with their clients."""
         self._listener.shutdown(socket.SHUT_RDWR)  # close() alone does not wake a thread that accepts
+        self._acceptor.join()  # or it might accept from the next socket that gets the same number
         self._listener.close()
 
     def _accept(self) -> None:
