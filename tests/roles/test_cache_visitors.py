@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Response, flash, g, jsonify, request, session, stream_with_context
+from flask import (
+    Flask,
+    Response,
+    after_this_request,
+    copy_current_request_context,
+    flash,
+    g,
+    jsonify,
+    render_template_string,
+    request,
+    session,
+    stream_with_context,
+)
+from flask.globals import request_ctx
 from flask.testing import FlaskClient
 from support import demo
 from support.apps import route
@@ -41,6 +55,43 @@ def test_each_owner_has_an_answer_of_their_own(app: Flask, before: bool, first: 
         for name in (first, *visitors):
             assert desk.ask(visitors[name])["user"] == (None if name == "nobody" else name)
     assert desk.runs == (3 if before else 4)  # the first finds out that it is personal, and for whom that was is lost
+
+
+def in_a_thread() -> dict[str, Any]:
+    seen: list[Any] = []
+    thread = threading.Thread(target=copy_current_request_context(lambda: seen.append(session.get("user_id"))))
+    thread.start()
+    thread.join()
+    return {"user": seen[0]}
+
+
+def from_template(text: str) -> Callable[[], Response]:
+    return lambda: Response(render_template_string(text), mimetype="application/json")
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda: {"sid": session.sid},  # type: ignore[attr-defined]
+        lambda: {"session": dict(session)},
+        lambda: {"user": request_ctx.session.get("user_id")},
+        from_template('{"user": "{{ session.user_id }}"}'),
+        from_template('{"user": "{{ find_user() }}"}'),
+        in_a_thread,
+    ],
+    ids=["sid", "all of it", "context", "template", "context processor", "thread"],
+)
+def test_an_answer_is_personal_however_its_view_looks(app: Flask, say: Callable[[], Any]) -> None:
+    """Each visitor gets what the view itself would say to them."""
+    app.context_processor(lambda: {"find_user": lambda: session.get("user_id")})
+    desk, webs = Desk(app, say), [sign_in(app, "ada"), sign_in(app, "grace"), app.test_client()]
+    app.add_url_rule("/bare", view_func=say, endpoint="bare")
+    for _ in range(3):
+        for web in webs:
+            answer = desk.ask(web)
+            answer.pop("run", None)
+            assert answer == web.get("/bare").json
+    assert desk.runs <= 4
 
 
 def test_a_personal_answer_is_for_no_cache_but_ours(app: Flask) -> None:
@@ -195,6 +246,24 @@ def test_a_stream_that_opens_the_session_later_is_not_kept(app: Flask) -> None:
     desk = Desk(app, stream)
     for user in ("ada", "grace", "ada"):
         assert desk.ask(sign_in(app, user)) == user
+
+
+@pytest.mark.parametrize("by_the_app", [False, True])
+def test_what_is_added_to_an_answer_after_the_view_is_not_kept(app: Flask, by_the_app: bool) -> None:
+    """By `after_request`, it is added for each visitor; by `after_this_request`, only if the view ran."""
+
+    def add_user(response: Response) -> Response:
+        response.set_cookie("user", session.get("user_id", "nobody"))
+        response.data = jsonify(user=session.get("user_id")).data
+        return response
+
+    if by_the_app:
+        app.after_request(add_user)
+    desk = Desk(app, lambda: {} if by_the_app else after_this_request(add_user) and {})
+    for number, user in enumerate(("ada", "grace", "ada")):
+        answer = desk.get(sign_in(app, user))
+        assert answer.json == ({"user": user} if by_the_app or not number else {"run": 1})
+        assert ("Set-Cookie" in answer.headers) is (by_the_app or not number)
 
 
 @pytest.mark.parametrize("before", [False, True])
