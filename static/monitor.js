@@ -13,9 +13,15 @@ function announce() {
 }
 
 function show(html) {
+  warn(null);
+  if (isSelected()) return; // somebody copies it; what is new comes with the next answer
   live.innerHTML = html;
   announce();
-  warn(null);
+}
+
+function isSelected() {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(live, true);
 }
 
 // Say why what is shown is old: `away`, Redis does not answer; `gone`, the app does not; null: it is not old.

@@ -46,6 +46,19 @@ def test_the_page_renews_itself(page: Page, site: str, redis: RedisServer) -> No
     assert page.evaluate("window.mark")
 
 
+def test_what_is_selected_stays_selected(page: Page, site: str, redis: RedisServer) -> None:
+    """To be copied. What is new appears when it no longer is."""
+    sign_in(page, site)
+    page.goto(f"{site}/monitor")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#live caption'))")
+    redis.connect().config_set("maxmemory-policy", "allkeys-lru")
+    page.wait_for_timeout(1500)  # three times the renewal
+    assert page.evaluate("getSelection().toString()") == "The last five minutes in numbers"
+    assert not page.get_by_text("RedisMayEvict").is_visible()
+    page.evaluate("getSelection().empty()")
+    page.get_by_text("RedisMayEvict").wait_for()
+
+
 def test_a_page_whose_user_was_signed_out_leads_to_the_sign_in(
     page: Page, site: str, redis: RedisServer, problems: Problems
 ) -> None:
