@@ -111,16 +111,27 @@ class Cluster:
 
     def __getattr__(self, name: str) -> Any:
         if self._client is None:
-            start, wait = time.monotonic(), self._settings["timeout"] or threading.TIMEOUT_MAX
-            if not self._lock.acquire(timeout=wait):
+            start, wait = time.monotonic(), self._settings["timeout"]
+            if not self._lock.acquire(timeout=threading.TIMEOUT_MAX if wait is None else wait):
                 raise TimeoutError("another thread has not found the Cluster yet")
             try:
                 self._client = self._client or ClusterClient(self._hosts, self._settings)
             finally:
                 self._lock.release()
-            if time.monotonic() - start > 1.5 * wait:
+            if wait and time.monotonic() - start > 1.5 * wait:
                 raise TimeoutError("there is no time left for the command")
         return getattr(self._client, name)
+
+    def _call(self, name: str, *words: Any) -> Any:
+        return self.__getattr__(name)(*words)
+
+    # Python looks for these in the class of an object.
+    __enter__ = functools.partialmethod(_call, "__enter__")
+    __exit__ = functools.partialmethod(_call, "__exit__")
+    __getitem__ = functools.partialmethod(_call, "__getitem__")
+    __setitem__ = functools.partialmethod(_call, "__setitem__")
+    __delitem__ = functools.partialmethod(_call, "__delitem__")
+    __contains__ = functools.partialmethod(_call, "__contains__")
 
 
 class ClusterClient(RedisCluster):
@@ -136,7 +147,7 @@ class ClusterClient(RedisCluster):
             super().__init__(
                 url=f"redis://{host}",  # redis-py takes a class of pools with a URL only
                 startup_nodes=[ClusterNode(**hosts[other]) for other in others],
-                connection_pool_class=functools.partial(Pool, timeout=settings["timeout"]),
+                connection_pool_class=functools.partial(Pool, **settings),  # redis-py drops those that it does not know
                 **settings | {"retry": Retry(NoBackoff(), 1)},  # here, any one server may be lost
             )
         self.retry = settings["retry"]

@@ -292,6 +292,18 @@ def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
     store.client.close()
 
 
+@pytest.mark.parametrize("timeout", [0, 5, None])
+def test_a_client_of_several_servers_is_used_as_one_of_redis_py(group: ClusterGroup, timeout: float | None) -> None:
+    """Also by what Python looks for in the class of an object. A caller may wait for no connection, or for ever."""
+    with connect(group.url, timeout=timeout) as client:
+        client["a"] = "1"
+        assert "a" in client
+        assert client["a"] == b"1"
+        del client["a"]
+        assert "a" not in client
+        assert isinstance(client, redis.RedisCluster)
+
+
 @pytest.mark.thorough
 def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -> None:
     """As the documentation says."""
