@@ -63,39 +63,32 @@ def _dump_plain(session: Mapping[str, Any], new: Mapping[str, Any]) -> bytes:
 
 def _dump_named(key: Any, value: Any) -> bytes:
     """Return one key and its value. TypeError: they would not come back."""
-    try:
-        return _dump_member(key, value)
-    except _Refused:
-        reason = locate(key, value, _refusal_of) or "it would come back under another key (which has to be a string)"
+    member, _ = _dump_member(key, value)
+    if member:
+        return member
+    reason = locate(key, value, _refusal_of) or "it would come back under another key (which has to be a string)"
     raise TypeError(f"session[{key!r}], of type {type(value).__name__}, does not survive JSON: {reason}")
 
 
-def _dump_member(key: Any, value: Any) -> bytes:
+def _dump_member(key: Any, value: Any) -> tuple[bytes, str]:
+    """Return one key and its value; or nothing, and why they would not come back."""
     outer = sys.exception()
     try:
         member = {key: tag(value)}
         record = _dump(member)
         if _load(record) == member:
-            return record[1:-1]
+            return record[1:-1], ""
         encode_slowly(member)  # raises, and says what it is, if JSON does not know it
         reason = "it would come back changed"
     except _REFUSALS as error:
         raise_interruption(error, outer)
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
-    raise _Refused(reason)
-
-
-class _Refused(Exception):
-    """Why a value does not come back from JSON."""
+    return b"", reason
 
 
 def _refusal_of(value: Any) -> str:
     """Return why the session cannot keep `value` under some key; nothing, if it can."""
-    try:
-        _dump_member("", value)
-    except _Refused as error:
-        return str(error)
-    return ""
+    return _dump_member("", value)[1]
 
 
 def _dump(value: Any) -> bytes:
