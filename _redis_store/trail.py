@@ -38,14 +38,13 @@ def _read(trail: bytes | None) -> str:
 def end_all(store: RedisStore, sids: Sequence[str], keep: str | None = None) -> int:
     """End these sessions, here or where they have moved to, but not that of `keep`; return how many there were to end.
 
-    DEL and GET of each.
+    DEL and GET of each, in one round trip: at most BATCH sids.
     """
+    commands = [command for sid in sids for command in (store.destroying(sid), ("GET", store.trail_key(sid)))]
+    answers = iter(store.sender.run_all(commands, again=True, ordered=False))
     ended = 0
-    for batch in batches(sids):
-        commands = [command for sid in batch for command in (store.destroying(sid), ("GET", store.trail_key(sid)))]
-        answers = iter(store.sender.run_all(commands, again=True, ordered=False))
-        for sid, there, trail in zip(batch, answers, answers, strict=True):
-            ended += bool(there) or (trail is not None and end_moved(store, sid, keep))
+    for sid, there, trail in zip(sids, answers, answers, strict=True):
+        ended += bool(there) or (trail is not None and end_moved(store, sid, keep))
     return ended
 
 
