@@ -36,7 +36,7 @@ def _is_lifetime(value: Any) -> bool:
 
 
 def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
+    return isinstance(value, bool)  # "False" would be true, and 0 be sent as "Secure=0", which browsers take for Secure
 
 
 def _is_count(value: Any) -> bool:
@@ -59,12 +59,11 @@ def _is_token(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", value, re.ASCII) is not None
 
 
-def _is_flag(value: Any) -> bool:
-    return value is None or isinstance(value, bool)  # "False" would be true, and 0 be sent as "Secure=0", which is
-
-
 def _is_domain(value: Any) -> bool:
-    return not value or (isinstance(value, str) and bool(value.partition(":")[0].lstrip(".").encode("idna")))
+    try:
+        return not value or (isinstance(value, str) and bool(value.partition(":")[0].lstrip(".").encode("idna")))
+    except ValueError:  # no cookie can have it
+        return False
 
 
 #: What `read` checks: default (None: that is Flask's), what is accepted, in words.
@@ -80,15 +79,15 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "SESSION_COOKIE_NAME": (None, _is_token, "a name as RFC 6265 allows it"),
     "SESSION_COOKIE_PATH": (None, _or_none(_is_text), "a path, or None"),
     "SESSION_COOKIE_DOMAIN": (None, _is_domain, "a domain, or None"),
-    "SESSION_COOKIE_SECURE": (None, _is_flag, "True or False"),
-    "SESSION_COOKIE_HTTPONLY": (None, _is_flag, "True or False"),
-    "SESSION_COOKIE_PARTITIONED": (None, _is_flag, "True or False"),
-    "SESSION_REFRESH_EACH_REQUEST": (None, _is_flag, "True or False"),
+    "SESSION_COOKIE_SECURE": (None, _or_none(_is_bool), "True or False"),
+    "SESSION_COOKIE_HTTPONLY": (None, _or_none(_is_bool), "True or False"),
+    "SESSION_COOKIE_PARTITIONED": (None, _or_none(_is_bool), "True or False"),
+    "SESSION_REFRESH_EACH_REQUEST": (None, _or_none(_is_bool), "True or False"),
     "SESSION_COOKIE_SAMESITE": (None, lambda value: str(value).title() in ("Lax", "Strict", "None"), "Lax or Strict"),
     "PERMANENT_SESSION_LIFETIME": (None, _is_lifetime, "a lifetime: a timedelta or seconds, 1 s to 68 years"),
     # As a string it would be read as a list of one-letter keys, and a cookie signed with one letter accepted.
-    "SECRET_KEY_FALLBACKS": (None, lambda value: value is None or _are(value, str | bytes), "a list of keys"),
-    "SECRET_KEY": (None, lambda value: value is None or isinstance(value, str | bytes), "a key: text or bytes"),
+    "SECRET_KEY_FALLBACKS": (None, _or_none(lambda value: _are(value, str | bytes)), "a list of keys"),
+    "SECRET_KEY": (None, _or_none(lambda value: isinstance(value, str | bytes)), "a key: text or bytes"),
 }
 _values = itemgetter(*SETTINGS)
 
@@ -161,19 +160,12 @@ def _find_others(app: Flask) -> list[str]:
     ]
 
 
-def _takes(accepts: Callable[[Any], bool], value: Any) -> bool:
-    try:
-        return accepts(value)
-    except ValueError:
-        return False
-
-
 def _check(app: Flask, clock: Callable[[], float]) -> Settings | None:
     """Fill in defaults, and return all settings. ValueError: one is wrong."""
     config = app.config
     for name, (default, accepts, expected) in SETTINGS.items():
         value = config.setdefault(name, default)
-        if not _takes(accepts, value):
+        if not accepts(value):
             shown = "not shown" if "SECRET" in name else repr(value)
             raise ValueError(f"{name} is {shown}; expected {expected}")
     if config["SESSION_USE_SIGNER"] and not app.secret_key:
