@@ -28,8 +28,8 @@ HINTS = {
 
 #: Words with which Redis begins an error, and which are not in the name of redis-py's exception. No other is told.
 CODES = re.compile(
-    "MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|UNKILLABLE|NOAUTH|WRONGPASS|NOPERM|OOM|READONLY|LOADING"
-    "|NOSCRIPT|EXECABORT|NOPROTO"
+    "(?:MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|UNKILLABLE|NOAUTH|WRONGPASS|NOPERM|OOM|READONLY|LOADING"
+    "|NOSCRIPT|EXECABORT|NOPROTO)(?= )"
 )
 
 
@@ -42,17 +42,12 @@ def describe(error: BaseException) -> str:
     if type(error) in (ConnectionError, TimeoutError):
         words = str(error)
     else:
-        words = _hint(f"{kind} {error}") or _code(str(error))
+        words = _hint(f"{kind} {error}") or (code[0] if (code := CODES.match(str(error))) else "")
     return f"{kind}: {words}" if words else kind
 
 
 def _hint(error: str) -> str:
     return next((words for pattern, words in HINTS.items() if re.search(pattern, error[:200], re.I)), "")
-
-
-def _code(error: str) -> str:
-    match = CODES.match(error)
-    return match[0] if match and error[match.end() :].startswith(" ") else ""
 
 
 def raise_interruption(error: BaseException, outer: BaseException | None) -> None:
