@@ -37,10 +37,10 @@ from _redis_store.terminal import (
     facts_of,
     head_of_table,
     line_of_table,
-    owners_of,
     page_of,
     safe,
     to_json,
+    whose,
 )
 
 P = ParamSpec("P")
@@ -49,7 +49,6 @@ sessions = AppGroup("sessions", help="List, show, count and end the sessions tha
 owner_option = click.option("--owner", metavar="NAME", help="Look only among this owner's sessions: no scan.")
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON for scripts, one object on each line.")
 full_option = click.option("--full-sids", is_flag=True, help="Show whole sids. Each opens its session: take care.")
-session_argument = click.argument("session", metavar="SESSION")
 
 
 def with_search(command: Callable[Concatenate[Search, P], None]) -> Callable[P, None]:
@@ -88,11 +87,11 @@ def list_sessions(search: Search, owner: str | None, limit: int | None, full_sid
     """
     if owner is None:
         # On one terminal, bar and table would be in each other's way.
-        sids = search.scan(progress=not sys.stdout.isatty())
+        rows = search.read(search.scan(progress=not sys.stdout.isatty()))
     else:
-        sids = (info.sid for info in reversed(search.sessions_of(owner)))
+        rows = reversed(search.sessions_of(owner))
     number = 0
-    for number, row in enumerate(islice(search.read(sids), limit), 1):
+    for number, row in enumerate(islice(rows, limit), 1):
         if number == 1 and not as_json:
             click.echo(head_of_table(full_sids))
         click.echo(to_json(facts_of(row, full_sids)) if as_json else line_of_table(row, full_sids))
@@ -101,7 +100,7 @@ def list_sessions(search: Search, owner: str | None, limit: int | None, full_sid
 
 
 @sessions.command()
-@session_argument
+@click.argument("session", metavar="SESSION")
 @owner_option
 @full_option
 @json_option
@@ -149,7 +148,7 @@ def revoke(search: Search, session: str | None, owner: str | None, keep: str | N
 def _revoke_one(search: Search, sid: str, yes: bool) -> None:
     row = next(search.read([sid]), None)
     if row and not yes:
-        who = safe(owners_of(row), OWNER_WIDTH)
+        who = safe(whose(row), OWNER_WIDTH)
         click.confirm(f"End the session {shorten(sid)} (owner: {who})?", abort=True, err=True)
     if not listing.end(search.store, search.settings, sid):
         raise click.ClickException("no session has this sid")

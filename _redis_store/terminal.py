@@ -46,7 +46,7 @@ def facts_of(row: SessionInfo, full_sids: bool) -> dict[str, Any]:
     }
 
 
-def owners_of(row: SessionInfo) -> str:
+def whose(row: SessionInfo) -> str:
     """Return whose session it is, for people; not safe yet."""
     return "(malformed)" if row.session is None else ", ".join(row.owners) or "-"
 
@@ -58,7 +58,7 @@ def head_of_table(full_sids: bool) -> str:
 
 def line_of_table(row: SessionInfo, full_sids: bool) -> str:
     """Return a session in one line."""
-    sid, owners = row.sid if full_sids else shorten(row.sid), safe(owners_of(row), OWNER_WIDTH)
+    sid, owners = row.sid if full_sids else shorten(row.sid), safe(whose(row), OWNER_WIDTH)
     return _columns(sid, _minute(row.created), _minute(row.refreshed), _seconds(row.ttl), owners, full_sids)
 
 
@@ -74,7 +74,7 @@ def page_of(row: SessionInfo, full_sids: bool) -> str:
     lines = {
         "Sid": facts["sid"],
         "Handle": facts["handle"],
-        "Owner": owners_of(row),
+        "Owner": whose(row),
         "Created": facts["created"] or "-",
         "Last refreshed": facts["refreshed"] or "-",
         "TTL": _seconds(row.ttl),
