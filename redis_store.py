@@ -39,8 +39,8 @@ from _redis_store import cookie, listing, settings, signals
 from _redis_store.change import is_owner, merge
 from _redis_store.connection import connect
 from _redis_store.listing import SessionInfo
-from _redis_store.marks import GIVEN_SID, is_session_accessed, skip_refresh
-from _redis_store.outage import FAILED, RETRY_AFTER, SessionUnavailable, for_views, refuse, retry_later
+from _redis_store.marks import FAILED, GIVEN_SID, SESSION, find_session, is_session_accessed, skip_refresh
+from _redis_store.outage import RETRY_AFTER, SessionUnavailable, for_views, refuse, retry_later
 from _redis_store.owners import OwnerIndex, name_of
 from _redis_store.save import save
 from _redis_store.sender import StoreUnavailable
@@ -71,9 +71,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-SESSION = "redis_store.session"  # the key in a WSGI environ of a reference to the request's session, used or not
-_nobody = type(None)  # stands for a reference that leads to none
 
 
 class RedisSessionInterface(SessionInterface):
@@ -106,8 +103,8 @@ class RedisSessionInterface(SessionInterface):
         if (values := settings.read(app, self.clock)) is None:
             return None
         session = RedisSession(values, request.environ, self.get_cookie_name(app), self.store)
-        if request.environ.get(SESSION, _nobody)() is None:  # a context inside another may have the same environ
-            request.environ[SESSION] = ref(session)  # for `_get_store`; a cycle would wait for the garbage collector
+        if find_session(request.environ) is None:  # a context inside another may have the same environ
+            request.environ[SESSION] = ref(session)  # for `_get_store`
         # Flask opens it before it matches the URL, if it lets the host in. Who opens it later uses the object itself.
         if request.url_rule is not None or (request.routing_exception and request_ctx.url_adapter is not None):
             session.has_response = False
@@ -164,6 +161,10 @@ class RedisSessionInterface(SessionInterface):
             "partitioned": self.get_cookie_partitioned(app),
         }
 
+    def namespace(self, name: str) -> RedisStore:
+        """Return a store for something else, under ``name:prefix``; in a request it shares the time to wait."""
+        return self._get_store().namespace(name)
+
     # Sign out everywhere. An owner is what the session holds under one of SESSION_OWNER_KEYS, compared as text; None,
     # False and "" are nobody. All of this raises StoreUnavailable, and all but revoke needs an app context.
 
@@ -185,10 +186,6 @@ class RedisSessionInterface(SessionInterface):
         """End one session, whosever it is; return False when there was none."""
         return listing.end(self._get_store(), self._get_settings(), sid)
 
-    def namespace(self, name: str) -> RedisStore:
-        """Return a store for something else, under ``name:prefix``; in a request it shares the time to wait."""
-        return self._get_store().namespace(name)
-
     def _get_settings(self) -> Settings:
         if (values := settings.read(current_app, self.clock)) is None:
             raise RuntimeError("there are no sessions without a SECRET_KEY")
@@ -196,5 +193,5 @@ class RedisSessionInterface(SessionInterface):
 
     def _get_store(self) -> RedisStore:
         """Return the store; in a request its own, which waits for Redis no longer than one request may."""
-        session = request.environ.get(SESSION, _nobody)() if has_request_context() else None
+        session = find_session(request.environ) if has_request_context() else None
         return session.store if isinstance(session, RedisSession) and session.origin is self.store else self.store

@@ -25,8 +25,8 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     cookie      the sid's signature, and its time: pure
     sid         a session's name: pure
     settings    what each may be, and all of them as a request sees them
-    marks       what a request notes in its WSGI environ
     outage      the 503
+    marks       what a request notes in its WSGI environ
     sender      time budget and circuit breaker
     connection  `connect`
     servers     Sentinel and Cluster

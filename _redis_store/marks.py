@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import request
 
 #: The key by which a request says that it keeps no session alive.
@@ -10,6 +13,16 @@ SKIP_REFRESH = "redis_store.skip_refresh"
 ACCESSED = "redis_store.accessed"
 #: The key of the sid that the last response gave away: nobody takes the cookies of a socket, whose events share it.
 GIVEN_SID = "redis_store.sid"
+#: The key by which it says that Redis failed it.
+FAILED = "redis_store.failed"
+#: The key of a reference to its session, used or not: an environ that held it would wait for the garbage collector.
+SESSION = "redis_store.session"
+
+
+def find_session(environ: Mapping[str, Any]) -> Any:
+    """Return the session that was opened for a request, used or not. None: there is none, or it is gone."""
+    reference = environ.get(SESSION)
+    return None if reference is None else reference()
 
 
 def skip_refresh() -> None:

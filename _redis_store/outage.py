@@ -11,13 +11,13 @@ from flask import Flask, Response, has_request_context, request
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.http import remove_entity_headers
 
+from _redis_store.marks import FAILED
 from _redis_store.sender import StoreUnavailable
 from _redis_store.signals import tell, unavailable
 
 log = logging.getLogger("redis_store")
 
 RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
-FAILED = "redis_store.failed"  # the key in a WSGI environ by which a request says that Redis failed it
 
 
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
@@ -50,7 +50,7 @@ def for_views() -> Iterator[None]:
 
 
 def retry_later(app: Flask, response: Response) -> None:
-    """Make a 500 that an outage led to a 503, and add Retry-After to a 503, whoever made its page."""
+    """Turn a 500 that an outage caused into a 503, and give each 503 a Retry-After, whoever made its page."""
     if response.status_code == 500:  # an error handler was the first to ask Redis, say
         refuse(app, response)
     elif response.status_code == 503:
