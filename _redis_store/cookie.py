@@ -1,4 +1,4 @@
-"""The cookie that carries the sid, and how long it lives. Pure: time and keys come with the settings.
+"""The cookie that carries the sid, and how long it lives. Pure, but for what changes a response.
 
 A signed cookie is ``<sid>.<p or b>.<time of signing>.<signature>``: "p" for a permanent session, "b" for one that
 ends with the browser. Time and signature are those of an itsdangerous ``TimestampSigner``.

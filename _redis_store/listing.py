@@ -67,7 +67,7 @@ def info_of(
         refreshed = score - settings.listed_for
     return SessionInfo(
         sid=sid,
-        owners=sorted(names(owners_of(session or {}, settings.owner_keys).values())),
+        owners=sorted(names(owners_of(session or {}, settings.owner_keys))),
         created=None if began is None else datetime.fromtimestamp(began, UTC),
         refreshed=None if refreshed is None else datetime.fromtimestamp(refreshed, UTC),
         ttl=ttl,
@@ -94,7 +94,7 @@ def sessions_of(store: RedisStore, settings: Settings, owner: str) -> list[Sessi
 
 def end(store: RedisStore, settings: Settings, sid: str) -> bool:
     """End one session, whosever it is; return False when there was none."""
-    owners = names(owners_of(store.get(sid) or {}, settings.owner_keys).values())
+    owners = names(owners_of(store.get(sid) or {}, settings.owner_keys))
     ended = end_all(store, [sid]) > 0
     signals.tell(signals.ended, "end", int(ended))
     OwnerIndex(store).remove(owners, sid)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from _redis_store.failure import raise_interruption
@@ -57,9 +57,9 @@ def name_of(owner: Any) -> str:
     return str(owner)
 
 
-def names(owners: Iterable[Any]) -> set[str]:
-    """Return owners as text."""
-    return {name_of(owner) for owner in owners}
+def names(owners: Mapping[str, Any]) -> set[str]:
+    """Return owners, by key, as text."""
+    return {name_of(owner) for owner in owners.values()}
 
 
 def decode(sid: bytes) -> str:
@@ -76,11 +76,10 @@ class OwnerIndex:
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-        self._prefix = f"OWNER:{store.prefix}"
 
     def key(self, owner: str) -> bytes:
         """Return the name of the index's key. Bytes: JSON can keep lone surrogates, and so a name may have some."""
-        return (self._prefix + owner).encode(errors="surrogatepass")
+        return f"OWNER:{self._store.prefix}{owner}".encode(errors="surrogatepass")
 
     # The commands, to be sent together with others.
 

@@ -81,7 +81,7 @@ def _end(session: RedisSession) -> str | None:
     """End the session, here or where it has moved to meanwhile."""
     sender, ended = session.store.sender, 0
     if session.record:
-        removing = OwnerIndex(session.store).removing(names(session.owners.values()), session.sid)
+        removing = OwnerIndex(session.store).removing(names(session.owners), session.sid)
         ended, *_ = sender.run_all([session.store.destroying(session.sid), *removing], again=True)
     session.remember(b"", {})
     if not ended and not (session.sid and end_moved(session.store, session.sid)):
@@ -93,7 +93,7 @@ def _end(session: RedisSession) -> str | None:
 def _refresh(session: RedisSession) -> str | None:
     """Keep the session alive, and listed."""
     store, settings, now = session.store, session.settings, session.settings.clock()
-    index, owners = OwnerIndex(store), names(session.owners.values())
+    index, owners = OwnerIndex(store), names(session.owners)
     session.max_age = max_age_of(settings, session.sid, now)
     adding = index.adding(owners, session.sid, now, settings.listed_for)
     try:

@@ -152,7 +152,7 @@ class Sender:
             raise_interruption(error, outer)
             if _is_wrong_type(error):
                 self.breaker.succeed()
-                log.warning("a key that holds no string counts as missing")
+                log.warning("a key of another type counts as missing")
                 return None
             seconds = self.clock() - start
             may_help = self._note(error, seconds)

@@ -108,8 +108,8 @@ class RedisSession(SecureCookieSession):
 
         From then on, and wherever Flask is answering another error already, the session is just empty: an error
         page that shows who is signed in must not fail as well. `save_session` decides what becomes of the answer.
-        Afterwards it is raised each time, and a page that is being streamed breaks off; but in no teardown function,
-        which Flask calls whatever the page is about.
+        When the request is over it is raised each time, and a page that is being streamed breaks off; but in no
+        teardown function, which Flask calls whatever the page is about.
         """
         told = self.read() and not self.saved and sys.exception() in (None, self._outer_error)
         if self.failure is not None:

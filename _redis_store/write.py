@@ -34,7 +34,7 @@ class Write:
         self.index = OwnerIndex(self.store)
         self.now = self.settings.clock()
         self.change = Change(session, mine, self.settings.owner_keys)
-        self.old_owners = names(self.change.owners_before.values())  # whose indexes have the old sid
+        self.old_owners = names(self.change.owners_before)  # whose indexes have the old sid
         self.sid = session.sid
         # A new sid for the same login says when that was; what begins, says so.
         began = began_at(self.sid) if self.change.kind in ("move", "logout") else None
@@ -70,7 +70,7 @@ class Write:
 
     def _put(self, seen: bytes, content: Session, record: bytes) -> bool:
         """Return whether `record` took the place of `seen`; if it has an owner: listed, written and checked."""
-        owners, sender = names(self._owners_of(content).values()), self.store.sender
+        owners, sender = names(self._owners_of(content)), self.store.sender
         self.session.max_age = max_age_of(self.settings, self.to, self.now)
         is_new, clustered = self.to != self.sid, sender.clustered
         adding = []
@@ -110,7 +110,7 @@ class Write:
         max_age = self.session.max_age
         if not seen:
             return [self.store.adding(self.to, record, max_age)]
-        if self.to == self.sid and record != b"{}":
+        if self.to == self.sid:
             return [self.store.swapping(self.sid, seen, record, max_age)]
         indexes = [self.index.key(owner) for owner in self.old_owners]
         trail = self.change.kind == "move"
@@ -156,8 +156,7 @@ class Write:
     def _finish(self, content: Session, record: bytes) -> str:
         """Make the session what is stored now, so that it can be saved again."""
         session = self.session
-        gone = self.to != self.sid or not content
-        if gone and self.store.sender.clustered:
+        if self.to != self.sid and self.store.sender.clustered:
             self.index.remove(self.old_owners, self.sid)
         if content is not self.change.mine:
             dict.clear(session)
@@ -168,7 +167,7 @@ class Write:
 
     def _drop(self, ended: bool) -> str | None:
         """Drop the changes: the session ended meanwhile, and stays ended, however often it is saved: `record` stays."""
-        self.index.remove(names(self.change.owners_after.values()), self.to)  # listed, and then not written
+        self.index.remove(names(self.change.owners_after), self.to)  # listed, and then not written
         if ended:
             signals.tell(signals.ended, "logout")
             return ""
