@@ -4,7 +4,7 @@ A call may end at any bytecode: by an exception from a signal handler, or by a g
 holds a lock, and nothing is counted up and down. A connection that is in use belongs to the call that took it, and to
 nobody else. When that call ends without giving it back, Python frees the connection, which closes it, and removes it
 from the set of those that exist. Each step that changes what others see is one call of a C function (``list.append``,
-``list.pop``, ``set.discard``), which Python does not interrupt.
+``list.pop``, ``dict.pop``), which Python does not interrupt.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import math
 import os
 import sys
 import time
-from collections import deque
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 from weakref import ref
@@ -48,7 +46,7 @@ class Pool(ConnectionPool):
         """Begin anew, with no connection: when the pool is made, and in a forked process."""
         self._idle: list[Any] = []
         self._existing: set[ref[Any]] = set()  # idle or in use
-        self._waiting: deque[ref[SimpleQueue[Any]]] = deque()  # the mailboxes of waiting calls
+        self._waiting: dict[ref[SimpleQueue[Any]], bool] = {}  # the mailboxes of waiting calls: the first came first
         self.pid = os.getpid()
 
     def _checkpid(self) -> None:
@@ -177,24 +175,21 @@ class Pool(ConnectionPool):
         while (left := deadline - time.monotonic()) > 0:
             mailbox: SimpleQueue[Any] = SimpleQueue()
             entry = ref(mailbox)
-            self._waiting.append(entry)
+            self._waiting[entry] = True
             try:  # one may have come free just before
                 connection = self._pop() or self._make() or mailbox.get(timeout=min(left, self.patience))
                 if connection := connection or self._make():
                     return connection
             except Empty:
                 pass
-            finally:
-                with suppress(ValueError):
-                    self._waiting.remove(entry)
-                with suppress(Empty):  # broken off, or too late: this one is for the next caller
-                    if late := mailbox.get_nowait():
-                        self.give_back(late)
+            finally:  # with no `except`: it would catch what a signal handler raises here
+                self._waiting.pop(entry, False)
+                if not mailbox.empty() and (late := mailbox.get_nowait()):
+                    self.give_back(late)  # broken off, or too late: this one is for the next caller
         raise ConnectionError(NO_CONNECTION)
 
     def _serve(self, *, connection: bool) -> None:
         """Tell the call that waits longest: here is an idle connection, or (None) room for a new one."""
-        with suppress(IndexError):  # nobody waits any more, or the connection is taken
-            while (mailbox := self._waiting.popleft()()) is None:
-                pass  # that call was broken off
-            mailbox.put(self._idle.pop() if connection else None)
+        for entry in list(self._waiting):
+            if self._waiting.pop(entry, False) and (mailbox := entry()) is not None:  # it waits, and was not broken off
+                return mailbox.put(self._pop() if connection else None)

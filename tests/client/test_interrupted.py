@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.exceptions import ConnectionError
 from support.calls import check, check_whole
 from support.project import ROOT
 from support.servers import RedisServer
@@ -39,17 +40,21 @@ def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
 
 
+class TimeLimit(ValueError):
+    """What a job's time limit may be as well."""
+
+
 def is_checkpoint(frame: FrameType, instruction: int) -> bool:
     """Whether Python looks for signals after this bytecode: a call, the beginning of a function, a jump back."""
     name = dis.opname[frame.f_code.co_code[instruction]]
-    return name.startswith(("CALL", "RESUME")) or "JUMP_BACKWARD" in name
+    return name.startswith(("CALL", "RESUME")) or ("JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name)
 
 
 @contextmanager
-def break_off(at: int, again: int = 0, look: Callable[[int], None] | None = None) -> Iterator[list[int]]:
+def break_off(at: int, again: int = 0, look: Callable[[int], Any] | None = None) -> Iterator[list[int]]:
     """Raise Interrupted at a checkpoint of client, pool and redis-py, maybe once more; yields how many there were.
 
-    `look` is called at each of them, with its number.
+    `look` is called at each of them, with its number, and may raise something else.
     """
     counted, places = [0], {at, at + again}
     before: dict[FrameType, int] = {}
@@ -58,7 +63,9 @@ def break_off(at: int, again: int = 0, look: Callable[[int], None] | None = None
         if not frame.f_code.co_filename.startswith(PARTS):
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode":
+        if event == "exception":  # the bytecode did not end
+            before.pop(frame, None)
+        elif event == "opcode":
             last, before[frame] = before.get(frame), frame.f_lasti
             if last is not None and is_checkpoint(frame, last):
                 counted[0] += 1
@@ -77,7 +84,7 @@ def break_off(at: int, again: int = 0, look: Callable[[int], None] | None = None
         before.clear()
 
 
-def broken_off(client: Any, kind: str, at: int, again: int = 0, look: Callable[[int], None] | None = None) -> bool:
+def broken_off(client: Any, kind: str, at: int, again: int = 0, look: Callable[[int], Any] | None = None) -> bool:
     """Whether a call was broken off there; False: it has fewer checkpoints."""
     total = 0
 
@@ -167,6 +174,37 @@ def test_a_connection_that_was_given_back_is_the_next_callers(server: RedisServe
         assert taken.pop().read_response() == b"the next"
         check_whole(client)
     assert len(places) > 10
+
+
+def test_a_call_that_waits_keeps_nothing_to_itself(server: RedisServer) -> None:
+    """A job's time limit may be a ValueError, which reaches the job from any place of the wait for a connection."""
+    client = server.connect(max_connections=1, **PATIENT | {"timeout": 0.01})
+    pool: Any = client.connection_pool
+    pool.patience = 0.004
+    held = pool.take()
+    found: list[Any] = []
+
+    def call(at: int) -> None:
+        def look(number: int) -> None:
+            if number == at:
+                raise TimeLimit
+
+        with break_off(0, look=look) as counted:
+            try:
+                client.echo("broken off")
+            except (TimeLimit, ConnectionError) as error:
+                found[:] = counted[0], type(error)
+
+    for at in range(1, 100_000):
+        thread = threading.Thread(target=call, args=(at,))
+        thread.start()
+        thread.join(DEADLINE)
+        if found[0] < at:
+            break
+        assert found[1] is TimeLimit
+    assert at > 20
+    pool.give_back(held)
+    check_whole(client)
 
 
 @pytest.mark.parametrize("kind", KINDS)
