@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -103,3 +104,14 @@ def test_a_bad_network_mixes_up_no_answers(proxy: Proxy) -> None:
     client.connection_pool.connection_kwargs["socket_timeout"] = 5
     client.connection_pool.disconnect()
     check_whole(client)
+
+
+def test_a_proxy_that_is_over_leaves_no_thread(server: RedisServer) -> None:
+    """One that reads from a closed socket would go on in the next one with its number: with another test's answers."""
+    before = {*threading.enumerate()}
+    with socket.socket() as client, Proxy(server.socket) as proxy:
+        client.connect(proxy.listener.getsockname())
+        client.sendall(b"PING\r\n")
+        assert client.recv(100) == b"+PONG\r\n"
+        assert {*threading.enumerate()} > before
+    assert {*threading.enumerate()} <= before
