@@ -14,11 +14,11 @@ class Stopwatch:
     """The `seconds` that a block takes; and its `own`, without those by which the machine is late meanwhile.
 
     A thread that only sleeps notes how late it is woken: while others have the processor, or the whole machine stands
-    still. Whatever is measured is as late.
+    still. Whatever is measured is as late. `longest` is the latest that it was.
     """
 
     def __enter__(self) -> Stopwatch:
-        self._late, self._over = 0.0, threading.Event()
+        self._late, self.longest, self._over = 0.0, 0.0, threading.Event()
         self._watcher = threading.Thread(target=self._watch)
         self._start = time.monotonic()
         self._watcher.start()
@@ -35,7 +35,8 @@ class Stopwatch:
         while not over:
             over = self._over.wait(NAP)
             now = time.monotonic()
-            self._late += max(0, now - before - NAP)
+            late = max(0, now - before - NAP)
+            self._late, self.longest = self._late + late, max(self.longest, late)
             before = now
 
 
