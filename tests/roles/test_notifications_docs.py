@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from support.demo import HASH
 from support.project import PAGES, ROOT, blocks
 from support.roles.notifications import Event, House, Listener, texts, wait_until
 from support.servers import RedisServer
+from support.topology import free_ports
 
 PAGE = PAGES["docs/notifications.md"]
 
@@ -50,8 +50,7 @@ def gunicorn(url: str, *options: str) -> Iterator[str]:
     """The app, served as the page says."""
     if find_spec("gunicorn") is None:
         pytest.skip("needs gunicorn")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     words = [*options, f"--bind=127.0.0.1:{port}", "--log-level=warning", f"--chdir={ROOT}"]
     environment = {
         **os.environ,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,21 @@ from flask import Flask, session
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
 from support.apps import SECRET_KEY, route
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 from support.stopwatch import Stopwatch
 
 HOST = "127.0.0.1"
 SERVICE = "sessions"
+CHANCE = random.SystemRandom()  # which nobody seeds: other tests may run at the same time
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody uses now."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that nobody uses, and that the system gives to nobody who asks for any: those are 32768 and more."""
+    ports: list[int] = []
+    while len(ports) < number:
+        port = CHANCE.randrange(10_000, 32_768)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            ports += {port} - {*ports}
     return ports
 
 
@@ -192,7 +195,7 @@ def running(group: Any) -> Iterator[Any]:
 def live(client: Any) -> None:
     """A session from its beginning to its end, with a login and a new sid between."""
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(client)
     route(app, "/start", lambda: session.update(cart=1))
     route(app, "/login", lambda: session.update(user_id="ada"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from support.faults import PATIENCE
 from support.faults.app import App
 from support.faults.network import Proxy
 from support.servers import RedisServer, find_redis_server
+from support.topology import free_ports
 
 Step = Callable[["House"], Any]
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")  # what was acknowledged survives kill -9
@@ -93,12 +93,6 @@ def wait_until(condition: Callable[[], Any]) -> None:
     raise RuntimeError("the test's own servers are not ready")
 
 
-def free_ports(number: int) -> list[str]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [str(probe.getsockname()[1]) for probe in probes]
-
-
 # Set up: what is there before the fault; returns the URL that the app gets.
 
 
@@ -134,7 +128,7 @@ def with_password(house: House) -> str:
 
 def pair(house: House) -> None:
     """A master and a replica."""
-    master, replica = free_ports(2)
+    master, replica = map(str, free_ports(2))
     direct(house, "--port", master, "--repl-diskless-sync-delay", "0")
     house.replica = house.make_server("--port", replica, "--replicaof", "127.0.0.1", master)
     observer = house.replica.connect()
@@ -152,7 +146,7 @@ def sentinels(house: House) -> str:
     pair(house)
     port = house.admin.config_get("port")["port"]
     addresses = []
-    for number in free_ports(3):
+    for number in map(str, free_ports(3)):
         config = house.folder / f"sentinel-{number}.conf"
         lines = [
             f"port {number}",
@@ -177,7 +171,7 @@ def sentinels(house: House) -> str:
 
 def cluster(house: House) -> str:
     """Three masters, without replicas; each can be reached while another one is not."""
-    ports = free_ports(6)
+    ports = [*map(str, free_ports(6))]
     for port, bus in zip(ports[:3], ports[3:], strict=True):
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "500", "--cluster-require-full-coverage", "no"]
         house.start_redis("--port", port, "--cluster-port", bus, "--bind", "127.0.0.1", *options, *DURABLE)
