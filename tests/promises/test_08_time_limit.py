@@ -55,6 +55,8 @@ KINDS: dict[str, Callable[[Exception], Any]] = {
 ERRORS = [JobTimeoutException, Exception, RuntimeError, TimeoutError, OSError, ValueError, AttributeError]
 
 
+LONG = 60  # seconds to wait for a frozen Redis: the limit goes off before, also on a busy machine
+
 LARGE = {"n": [*range(1_000_000)]}
 
 #: What works on a large session, and takes long after a time limit has gone off.
@@ -125,8 +127,8 @@ def ring_while_it_reads(caller: int, over: threading.Event) -> None:
 def test_a_time_limit_passes_through_a_command(frozen: RedisServer, kind: str, error: type[Exception]) -> None:
     """Whatever it is, and whatever raises it. The connection is not used again, and Redis is not to blame."""
     for client in (
-        frozen.connect(),
-        redis.Redis(unix_socket_path=str(frozen.socket), retry=Retry(NoBackoff(), 0), socket_timeout=1),
+        frozen.connect(socket_timeout=LONG),
+        redis.Redis(unix_socket_path=str(frozen.socket), retry=Retry(NoBackoff(), 0), socket_timeout=LONG),
     ):
         store, raised = RedisStore(client), error("the limit")
         store.set({"n": 1}, "sid")
@@ -155,8 +157,8 @@ def test_a_time_limit_that_was_handled_is_not_raised_again(frozen: RedisServer) 
 def test_the_views_own_handler_gets_a_time_limit(frozen: RedisServer, error: type[Exception]) -> None:
     """Not a 503, for Redis is there."""
     app = Flask("app")
-    app.config["SECRET_KEY"] = SECRET_KEY
-    app.session_interface = RedisSessionInterface(frozen.connect())
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=LONG)
+    app.session_interface = RedisSessionInterface(frozen.connect(socket_timeout=LONG))
     app.register_error_handler(error, lambda error: (f"handled {error}", 418))
     route(app, "/", lambda: str(session.get("n")))
     route(app, "/write", lambda: session.update(n=1))
@@ -172,8 +174,8 @@ def test_the_views_own_handler_gets_a_time_limit(frozen: RedisServer, error: typ
 def test_saving_a_session_hands_a_time_limit_on(frozen: RedisServer, error: type[Exception]) -> None:
     """To whoever began the request, who may have set the limit."""
     app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
-    app.session_interface = RedisSessionInterface(frozen.connect())
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True, SESSION_MAX_WAIT=LONG)
+    app.session_interface = RedisSessionInterface(frozen.connect(socket_timeout=LONG))
     route(app, "/write", lambda: session.update(n=1))
     with pytest.raises(error, match="the limit"), limit(KINDS["method"](error("the limit")), frozen):
         app.test_client().get("/write")
