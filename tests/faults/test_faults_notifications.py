@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.demo import key_of, sign_out
+from support.demo import key_of, make_app, sign_out
 from support.faults import house as faults
-from support.roles.notifications import Listener, serving, texts, wait_until
+from support.roles.notifications import House, Listener, serving, texts, wait_until
+from support.servers import PATIENCE
+from support.stopwatch import takes
 
 from redis_store import StoreUnavailable, connect
 
 pytestmark = pytest.mark.thorough
 
 PAGES = 8
-RECOVERY = 12  # seconds: a pub/sub connection that died without a word is replaced after ten
+RECOVERY = 20  # seconds: a pub/sub connection that died without a word is replaced after ten, on a machine that is free
 
 
 class Fault(NamedTuple):
@@ -102,6 +104,14 @@ class Page(threading.Thread):
             time.sleep(0.05)
 
 
+def sign_in(url: str, user: str) -> Any:
+    """A browser that is signed in, by another app on this Redis, which is patient: the machine may be busy."""
+    client = connect(url, timeout=PATIENCE, socket_timeout=PATIENCE)
+    web = House(make_app(client), "").sign_in(user)
+    client.close()
+    return web
+
+
 @pytest.fixture
 def matrix(make_server: Any, tmp_path: Path, little_garbage: None) -> Iterator[faults.House]:
     with ExitStack() as stack:
@@ -114,10 +124,11 @@ def matrix(make_server: Any, tmp_path: Path, little_garbage: None) -> Iterator[f
 @pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in FAULTS])
 def test_whatever_was_sent_arrives_once(matrix: faults.House, fault: Fault) -> None:
     """In order, at every page, soon after the repair; a gap only where the stream was lost."""
-    client = connect(fault.set_up(matrix))
+    url = fault.set_up(matrix)
+    client = connect(url)
     with serving(client) as house:
         house.hub.heartbeat = 0.5
-        browsers = {owner: house.sign_in(owner) for owner in ("ada", "grace")}
+        browsers = {owner: sign_in(url, owner) for owner in ("ada", "grace")}
         pages = {
             owner: [Page(lambda last, web=web: house.listen(web, last)) for _ in range(PAGES)]  # type: ignore[misc]
             for owner, web in browsers.items()
@@ -155,29 +166,28 @@ def test_whatever_was_sent_arrives_once(matrix: faults.House, fault: Fault) -> N
 
 def test_a_cluster_that_lost_one_server_serves_those_of_the_others(matrix: faults.House) -> None:
     """Who has stream and session elsewhere notices nothing: not of messages, nor of the end of a session."""
-    client = connect(faults.cluster(matrix))
+    url = faults.cluster(matrix)
+    client = connect(url)
     with serving(client) as house:
         page_server, lost = (
             client.get_node_from_key(f"NOTIFICATIONS:SESSION:{name}").port for name in ("ada", "grace")
         )
         assert page_server != lost, "or the test would show nothing"
-        webs = [house.sign_in() for _ in range(20)]
+        webs = [sign_in(url, "ada") for _ in range(20)]
         here = [web for web in webs if client.get_node_from_key(key_of(web)).port != lost]
         pages = [house.open(web) for web in webs]
-        grace = house.open(house.sign_in("grace"))
+        grace = house.open(sign_in(url, "grace"))
         house.say("before")
         assert {page.next().data for page in pages} == {*texts("before")}
         matrix.redis = next(node for node in matrix.nodes if node.connect().config_get("port")["port"] == str(lost))
         matrix.redis.stop()
         for number in range(5):
-            start = time.monotonic()
-            house.say(number)
-            assert {page.next().data for page in pages} == {*texts(number)}
-            assert time.monotonic() - start < 2
-        start = time.monotonic()
-        assert sign_out(here[0]).status_code == 303
-        assert pages[webs.index(here[0])].next().kind == "end"
-        assert time.monotonic() - start < 2
+            with takes(2):
+                house.say(number)
+                assert {page.next().data for page in pages} == {*texts(number)}
+        with takes(2):
+            assert sign_out(here[0]).status_code == 303
+            assert pages[webs.index(here[0])].next().kind == "end"
         matrix.redis.start()
         faults.wait_until(lambda: faults.is_whole(matrix))
         house.notify("Hi", owner="grace")
