@@ -51,7 +51,6 @@ def make_server() -> Iterator[Any]:
 def shared_server() -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = RedisServer(Path(folder))
-        server.patience = PATIENCE
         yield server
         server.stop()
 

@@ -14,14 +14,13 @@ from flask.testing import FlaskClient
 from jinja2 import DictLoader
 from support.clock import Clock
 from support.demo import CONFIG, OURS, commands, key_of, sid_of, sign_in, sign_out
-from support.servers import PATIENCE
 
 from app import create_app
 from study.asked import MAX_SEEN, REMEMBERED_FOR
 from study.live import KEYS, MAX_ITEMS, MAX_VALUE, OFF_FOR
 
 CONTROLS = ["put", "delete", "append", "new-sid", "read", "nothing", "redis"]
-LIVE = {**CONFIG, "STUDY": True, "SESSION_MAX_WAIT": PATIENCE}
+LIVE = {**CONFIG, "STUDY": True}
 
 
 @pytest.fixture

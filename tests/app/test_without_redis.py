@@ -8,7 +8,7 @@ from typing import Any
 
 import fakeredis
 import pytest
-from support.demo import CONFIG, OURS, sign_in, sign_out, status
+from support.demo import CONFIG, OURS, hurry, sign_in, sign_out, status
 from support.stopwatch import takes
 
 from app import create_app
@@ -61,6 +61,7 @@ def test_what_needs_the_session_says_so_within_a_second(method: str, path: str, 
     web = create_app(CONFIG, outage.client).test_client()
     sign_in(web)
     outage.begin()
+    hurry(web.application)
     with takes(1):
         answer = web.open(path, method=method, headers=OURS, data={"username": "ada", "password": "lovelace"})
     assert answer.status_code == 503
@@ -77,6 +78,7 @@ def test_a_sign_in_that_was_not_stored_gives_no_cookie(outage: Outage) -> None:
     """The right password of a visitor without a cookie is a 503 as well: there would be no session behind it."""
     web = create_app(CONFIG, outage.client).test_client()
     outage.begin()
+    hurry(web.application)
     with takes(1):
         answer = sign_in(web)
     assert answer.status_code == 503
@@ -91,6 +93,7 @@ def test_readiness_says_no_during_an_outage_and_yes_after_it(outage: Outage) -> 
     web = create_app(CONFIG, outage.client).test_client()
     assert web.get("/health/ready").status_code == 200
     outage.begin()
+    hurry(web.application)
     with takes(1):
         answer = web.get("/health/ready")
     assert (answer.status_code, answer.json) == (503, {"redis": "unavailable"})

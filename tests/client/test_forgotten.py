@@ -11,7 +11,7 @@ from flask import Flask, session
 from redis.exceptions import TimeoutError
 from support.apps import SECRET_KEY, route
 from support.proxy import Proxy
-from support.servers import PATIENCE, RedisServer
+from support.servers import PATIENCE, RedisServer, wait_at_most
 from support.stopwatch import Stopwatch, takes
 
 from _redis_store.connection import SOCKET_TIMEOUT
@@ -34,7 +34,7 @@ def open_idle(client: Any, number: int) -> None:
 
 def forget(proxy: Proxy, client: Any) -> None:
     """Forget the connections that the client has. Its next ones are patient, for the machine may be busy."""
-    client.connection_pool.connection_kwargs |= dict.fromkeys(["socket_timeout", "socket_connect_timeout"], PATIENCE)
+    wait_at_most(client, SOCKET_TIMEOUT, later=PATIENCE)
     proxy.forget()
 
 
@@ -57,7 +57,7 @@ def test_what_may_be_sent_twice_is_sent_on_a_new_connection(proxy: Proxy, name: 
     open_idle(store.client, idle)
     forget(proxy, store.client)
     with takes(2 * SOCKET_TIMEOUT, least=SOCKET_TIMEOUT):
-        assert VERBS[name](store.within(1))
+        assert VERBS[name](store.within(PATIENCE))
 
 
 def test_what_may_not_be_sent_twice_fails_once(proxy: Proxy) -> None:
@@ -78,7 +78,7 @@ def test_forgotten_connections_do_not_open_the_circuit_breaker(proxy: Proxy) -> 
     open_idle(store.client, threads)
     forget(proxy, store.client)
     with ThreadPoolExecutor(threads) as pool:
-        assert [*pool.map(lambda _: store.within(1).get("sid"), range(threads))] == threads * [{"n": 1}]
+        assert [*pool.map(lambda _: store.within(PATIENCE).get("sid"), range(threads))] == threads * [{"n": 1}]
     assert store.sender.breaker.timeouts == 0
 
 
@@ -92,6 +92,7 @@ def test_each_way_of_sending_tells_that_the_connection_was_idle(proxy: Proxy, wa
         "pipeline": lambda: client.pipeline(transaction=False).ping().ping().execute(),
     }
     open_idle(client, 3)
+    wait_at_most(client, SOCKET_TIMEOUT)
     proxy.forget()
     for was_idle in (True, False):
         with pytest.raises(TimeoutError) as caught:
@@ -107,7 +108,7 @@ def test_a_health_check_covers_what_may_not_be_sent_twice(proxy: Proxy) -> None:
     store.set({"n": 1}, "sid")
     for connection in store.client.connection_pool._connections:
         connection.next_health_check = 0
-    proxy.forget()
+    forget(proxy, store.client)
     assert store.add("other", {"n": 1})
 
 

@@ -18,7 +18,7 @@ from flask.globals import request_ctx
 from support.apps import SECRET_KEY, interface_of, route, set_cookie, sign
 from support.clock import Clock
 from support.clustered import take_for_cluster
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 from support.wire import Wire
 
 from _redis_store.snapshot import take_snapshot
@@ -65,9 +65,9 @@ def cookie_in(header: str | None) -> str:
 
 @pytest.fixture(params=[connect, redis.Redis.from_url], ids=["our client", "redis-py's"])
 def meter(request: pytest.FixtureRequest, server: RedisServer, tmp_path: Path) -> Iterator[Meter]:
-    make: Callable[[str], Any] = request.param
+    make: Callable[..., Any] = request.param
     wire = Wire(server.socket, tmp_path / "wire.sock")
-    with make(wire.url) as client:
+    with make(wire.url, socket_timeout=PATIENCE) as client:
         yield Meter(server, wire, client)
     wire.close()
 
@@ -75,7 +75,7 @@ def meter(request: pytest.FixtureRequest, server: RedisServer, tmp_path: Path) -
 @pytest.fixture
 def app(meter: Meter, clock: Clock) -> Flask:
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(meter.client, clock=clock)
     route(app, "/no", lambda: "public")
     route(app, "/read", lambda: str(session.get("n")))

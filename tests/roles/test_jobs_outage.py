@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 from redis import RedisError
 from support.apps import interface_of
-from support.demo import CONFIG, NO_REDIS, make_app
+from support.demo import CONFIG, NO_REDIS, hurry, make_app
 from support.faults.network import Proxy
 from support.project import PERMISSIONS
 from support.roles.jobs import JOB, QUEUE, enqueue, work
 from support.roles.mail import MAIL, fill_in, send, sign_in_to
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 from support.stopwatch import takes
 
 from app import create_app
@@ -45,11 +45,13 @@ def test_a_mail_that_cannot_be_enqueued_is_a_503(make_server: Any, fault: str) -
     }
     begin, end = ways[fault]
     begin()
+    hurry(app)
     with takes(1.2):
         answer = send(web, form)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     end()
+    app.config["SESSION_MAX_WAIT"] = PATIENCE
     assert fault == "frozen" or jobs_of(server.connect()) == 0  # a frozen one may have taken it in
     assert send(web, form).status_code == 303
     assert jobs_of(server.connect()) == 1
@@ -58,7 +60,7 @@ def test_a_mail_that_cannot_be_enqueued_is_a_503(make_server: Any, fault: str) -
 def test_a_lost_answer_is_an_error_and_the_job_is_there_once(server: RedisServer) -> None:
     """Nobody knows whether it was enqueued; to do it again with the same id is the same job."""
     proxy = Proxy(str(server.socket))
-    app = make_app(connect(proxy.url))
+    app = make_app(proxy.connect())
     app.extensions["noted"] = []
     app.extensions["jobs"].functions["note"] = lambda **arguments: app.extensions["noted"].append(arguments)
     proxy.lose = 1
@@ -73,7 +75,7 @@ def test_a_lost_answer_is_an_error_and_the_job_is_there_once(server: RedisServer
 def test_what_is_left_of_the_time_of_a_request_is_all_that_there_is(server: RedisServer) -> None:
     """The visitor's session and the queue share it."""
     app = make_app(server.connect())
-    app.config["SESSION_MAX_WAIT"] = 1
+    hurry(app)
     with app.test_request_context():
         interface_of(app).namespace("JOBS").sender.budget = 0.0
         with pytest.raises(StoreUnavailable, match="waiting"):

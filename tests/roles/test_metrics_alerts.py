@@ -17,8 +17,6 @@ from support.roles import jobs, throttle, tokens
 from support.servers import RedisServer
 from support.topology import free_ports, wait_until
 
-from redis_store import connect
-
 
 class Site:
     """Where a fault happens: a Redis, an app on it, and who watches."""
@@ -81,7 +79,7 @@ def slowed(site: Site) -> tuple[Watch, Proxy]:
     site.redis = site.make_server()
     proxy = Proxy(str(site.redis.socket))
     site.stack.callback(proxy.stop)
-    watch = Watch(make_app(connect(proxy.url)))
+    watch = Watch(make_app(proxy.connect()))
     proxy.delay = 0.15
     return watch, proxy
 

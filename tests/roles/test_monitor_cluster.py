@@ -31,7 +31,7 @@ def test_each_server_of_a_cluster_is_seen(tmp_path: Path) -> None:
     """And one that is lost: the app goes on with the others, and both pages tell."""
     with running(ClusterGroup(tmp_path, masters=2)) as group:
         client = connect(group.url, timeout=PATIENCE)
-        config = {**CONFIG, "METRICS_TOKEN": TOKEN, "MONITOR_USERS": ["ada"], "SESSION_MAX_WAIT": PATIENCE}
+        config = {**CONFIG, "METRICS_TOKEN": TOKEN, "MONITOR_USERS": ["ada"]}
         app = create_app(config, client)
         web = signed_in(app)
         group.ask(group.servers[1], "CONFIG SET", "maxmemory", 10**9)

@@ -15,7 +15,6 @@ from support.apps import interface_of
 from support.clock import StillClock
 from support.demo import OURS, sign_in
 from support.roles.oauth import CONFIG, FORGERIES, KEY, LOGOUT, Sign, Strict, signed_with
-from support.servers import PATIENCE
 from support.serving import serve
 from werkzeug.test import TestResponse
 
@@ -27,7 +26,7 @@ PATH = "/oauth/backchannel-logout"
 @pytest.fixture
 def site(least: Any, strict: Strict) -> Flask:
     """Our app, on both backends, with the provider that is ours."""
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE, "OAUTH_ISSUER": strict.issuer}, least)
+    return create_app({**CONFIG, "OAUTH_ISSUER": strict.issuer}, least)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from support.clock import StillClock
 from support.demo import CONFIG
 from support.roles.throttle import keys, sign_in
-from support.servers import PATIENCE
 
 from app import create_app
 from roles.throttle import LIMITS, network
@@ -19,7 +18,7 @@ from roles.throttle import LIMITS, network
 
 @pytest.fixture
 def app(client: Any, still_clock: StillClock) -> Flask:
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, clock=still_clock)
+    return create_app(CONFIG, client, clock=still_clock)
 
 
 NO_ADDRESS = [

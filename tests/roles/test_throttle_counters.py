@@ -14,7 +14,6 @@ from support.clock import StillClock
 from support.demo import CONFIG
 from support.docstrings import assert_keys
 from support.roles.throttle import OFFICE, attack, keys, known, sign_in
-from support.servers import PATIENCE
 
 from app import create_app
 from roles.throttle import INTERVAL, LIMITS, drain, fill, level
@@ -22,7 +21,7 @@ from roles.throttle import INTERVAL, LIMITS, drain, fill, level
 
 @pytest.fixture
 def app(client: Any, still_clock: StillClock) -> Flask:
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, clock=still_clock)
+    return create_app(CONFIG, client, clock=still_clock)
 
 
 def test_every_counter_expires(app: Flask, client: Any) -> None:

@@ -11,7 +11,6 @@ from support.apps import SECRET_KEY, set_cookie
 from support.clock import StillClock
 from support.demo import CONFIG, FAST, OURS
 from support.roles.throttle import BOTS, attack, device_of, keys, known, sign_in
-from support.servers import PATIENCE
 from werkzeug.security import generate_password_hash
 
 from app import create_app
@@ -20,7 +19,7 @@ from roles.throttle import DEVICE_MAX_AGE
 
 @pytest.fixture
 def app(client: Any, still_clock: StillClock) -> Flask:
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, clock=still_clock)
+    return create_app(CONFIG, client, clock=still_clock)
 
 
 def is_known(app: Flask, client: Any, *cookies: str, username: str = "ada") -> bool:

@@ -14,7 +14,6 @@ from flask import Flask
 from support.clock import StillClock
 from support.demo import CONFIG
 from support.roles.throttle import HOME, OFFICE, keys, known, sign_in
-from support.servers import PATIENCE
 
 from app import create_app
 from roles.throttle import INTERVAL, LIMITS
@@ -22,7 +21,7 @@ from roles.throttle import INTERVAL, LIMITS
 
 @pytest.fixture
 def app(client: Any, still_clock: StillClock) -> Flask:
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, clock=still_clock)
+    return create_app(CONFIG, client, clock=still_clock)
 
 
 @pytest.mark.parametrize("username", ["ada", "nobody", "", "ä\x00:*"])

@@ -9,7 +9,6 @@ from flask import Flask
 from support.clock import StillClock
 from support.demo import CONFIG
 from support.roles.throttle import BOTS, attack, device_of, keys, known, sign_in
-from support.servers import PATIENCE
 
 from app import create_app
 from roles.throttle import INTERVAL, LIMITS
@@ -17,7 +16,7 @@ from roles.throttle import INTERVAL, LIMITS
 
 @pytest.fixture
 def app(client: Any, still_clock: StillClock) -> Flask:
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, clock=still_clock)
+    return create_app(CONFIG, client, clock=still_clock)
 
 
 def test_a_known_browser_does_not_notice_an_attack(app: Flask, client: Any) -> None:

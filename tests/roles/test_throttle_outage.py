@@ -9,7 +9,7 @@ from typing import Any
 
 import fakeredis
 import pytest
-from support.demo import CONFIG
+from support.demo import CONFIG, hurry
 from support.roles.throttle import known, sign_in
 from support.stopwatch import takes
 from werkzeug.test import TestResponse
@@ -49,6 +49,7 @@ def test_who_cannot_be_counted_cannot_try(
     app = create_app(CONFIG, client)
     web = known(app)
     break_redis()
+    hurry(app)
     no_hash()
     for browser in (app.test_client(), web):
         with takes(1):

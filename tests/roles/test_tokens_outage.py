@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import fakeredis
 import pytest
 from support.apps import interface_of
+from support.demo import hurry
 from support.faults.network import Proxy
 from support.roles.tokens import (
     CONFIG,
@@ -21,11 +22,11 @@ from support.roles.tokens import (
     refresh,
     sign,
 )
+from support.servers import PATIENCE
 from support.stopwatch import takes
 
 import auth
 from app import create_app
-from redis_store import connect
 from roles.tokens import make_name
 
 
@@ -61,6 +62,7 @@ def test_an_outage_is_a_503_and_never_a_refusal(fault: Fault, caplog: pytest.Log
     app = create_app(CONFIG, fault.client)
     (access, token), (_, other) = log_in(app), log_in(app)
     fault.begin()
+    hurry(app)
     asked = {
         "login": partial(post, app, "login", username="ada", password="lovelace"),
         "wrong": partial(post, app, "login", username="ada", password="wrong"),
@@ -83,6 +85,7 @@ def test_an_outage_is_a_503_and_never_a_refusal(fault: Fault, caplog: pytest.Log
     for text in (token, token[:48], access, make_name(token[:48])):
         assert text not in caplog.text
     fault.end()
+    app.config["SESSION_MAX_WAIT"] = PATIENCE
     interface_of(app).store.sender.breaker.timeouts = 0
     if fault.kind != "stopped":  # which forgot everything
         assert refresh(app, token)
@@ -91,7 +94,7 @@ def test_an_outage_is_a_503_and_never_a_refusal(fault: Fault, caplog: pytest.Log
 @pytest.mark.parametrize("path", ["login", "refresh", "logout", "logout-everywhere"])
 def test_a_request_waits_no_longer_than_it_may(proxy: Proxy, path: str, caplog: pytest.LogCaptureFixture) -> None:
     """In all its commands: after a first answer that takes 0.2 s of 0.3, nothing is left for the second one."""
-    app = create_app(CONFIG, connect(proxy.url))
+    app = create_app(CONFIG, proxy.connect())
     app.extensions["auth_check"] = auth.fits  # not throttled
     access, token = log_in(app)
     app.config["SESSION_MAX_WAIT"], proxy.delay = 0.3, 0.2

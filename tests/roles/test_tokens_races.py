@@ -32,7 +32,7 @@ from werkzeug.test import TestResponse
 
 import auth
 from app import create_app
-from redis_store import OwnerIndex, connect
+from redis_store import OwnerIndex
 from roles.tokens import GRACE
 
 STEP = rounds(7, 1)  # from one order to the next; 1: all of them
@@ -128,7 +128,7 @@ def test_a_replay_whose_answer_is_lost_is_logged(
     server: RedisServer, proxy: Proxy, still_clock: StillClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The family is gone then, and a retry is refused like any other token; so it has to be said before."""
-    app = create_app(CONFIG, connect(proxy.url), clock=still_clock)
+    app = create_app(CONFIG, proxy.connect(), clock=still_clock)
     _, first = log_in(app)
     refresh(app, first)
     still_clock.move(GRACE + 1)

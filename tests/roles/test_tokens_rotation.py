@@ -30,7 +30,6 @@ from support.roles.tokens import (
 from support.servers import RedisServer
 
 from app import create_app
-from redis_store import connect
 from roles.tokens import GRACE, IDLE_MAX_AGE, rotate
 
 
@@ -117,7 +116,7 @@ def test_many_refreshes_of_one_token_at_once_give_one_successor(kind: str, reque
 
 def test_a_refresh_whose_answer_was_lost_is_repeated(server: RedisServer, proxy: Proxy) -> None:
     """Redis did it, and the app cannot know: 503. The retry gets the token that the first try would have given."""
-    app = create_app(CONFIG, connect(proxy.url))
+    app = create_app(CONFIG, proxy.connect())
     _, first = log_in(app)
     with losing_the_swap(proxy):
         assert_unavailable(post(app, "refresh", refreshToken=first))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.sentinel import MasterNotFoundError
+from support.servers import PATIENCE, wait_at_most
 from support.topology import SentinelGroup, at_once, live, running, wait_until
 
 from _redis_store.connection import MAX_CONNECTIONS
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["a planned change", "kill -9", "frozen"])
 def test_a_new_master_is_followed(tmp_path: Path, loss: str) -> None:
     """Whatever became of the old one, no connection to it is used any more, and the session is still there."""
-    with running(SentinelGroup(tmp_path, down_after=300)) as group:
+    with running(SentinelGroup(tmp_path, down_after=1000)) as group:
         store, master = RedisStore(connect(group.url)), group.get_master()
         sid = store.set({"n": 1})
         at_once(lambda: store.get(sid))  # several connections
@@ -63,6 +64,7 @@ def test_a_new_master_is_followed(tmp_path: Path, loss: str) -> None:
 
         wait_until(lambda: group.get_master() is not master)
         wait_until(writes)
+        wait_at_most(store.client, PATIENCE)
         master.thaw()
         for _ in range(50):
             assert store.get(sid) == {"n": 2}

@@ -10,16 +10,19 @@ from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
+from _redis_store.settings import SETTINGS
 from app import create_app
 from support.apps import SECRET_KEY
 from support.servers import PATIENCE
 
 OURS = {"Origin": "http://localhost"}  # what a browser sends with the forms of our own pages
+DEFAULT = SETTINGS["SESSION_MAX_WAIT"][0]  # seconds
 NO_REDIS = "redis://127.0.0.1:1"  # nothing listens there
 FAST = "pbkdf2:sha256:1"
 HASH = generate_password_hash("lovelace", FAST)
 CONFIG = {
     "TESTING": True,
+    "SESSION_MAX_WAIT": PATIENCE,  # a machine that is busy is no outage
     "SECRET_KEY": SECRET_KEY,
     "ACCOUNTS": {"ada": HASH, "grace": generate_password_hash("hopper", FAST)},
 }
@@ -27,7 +30,12 @@ CONFIG = {
 
 def make_app(client: Any) -> Flask:
     """Return the app itself, on this Redis."""
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client)
+    return create_app(CONFIG, client)
+
+
+def hurry(app: Flask) -> None:
+    """Let its requests wait for Redis no longer than they do by default."""
+    app.config["SESSION_MAX_WAIT"] = DEFAULT
 
 
 def sign_in(web: FlaskClient, username: str = "ada", password: str = "lovelace", **form: str) -> TestResponse:

@@ -12,7 +12,8 @@ from werkzeug.test import TestResponse
 from redis_store import RedisSessionInterface
 from support.apps import SECRET_KEY, route, set_cookie
 from support.clock import Clock
-from support.servers import RedisServer
+from support.demo import hurry
+from support.servers import PATIENCE, RedisServer
 from support.stopwatch import takes
 
 
@@ -21,8 +22,11 @@ class Outage:
 
     def __init__(self, client: Any, kind: str, server: Any) -> None:
         self.client, self.kind, self.server = client, kind, server
+        self.apps: list[Flask] = []  #: which are patient, but while it is away
 
     def begin(self) -> None:
+        for app in self.apps:
+            hurry(app)
         if self.kind == "fakeredis":
             self.server.connected = False
         elif self.kind == "stopped":
@@ -37,6 +41,8 @@ class Outage:
             self.server.start()
         else:
             self.server.thaw()
+        for app in self.apps:
+            app.config["SESSION_MAX_WAIT"] = PATIENCE
 
 
 def make_outage(request: pytest.FixtureRequest) -> Outage:
@@ -61,7 +67,8 @@ def leave() -> Any:
 def make_app(outage: Outage, clock: Clock, *, testing: bool) -> Flask:
     """Return an app with the two lines, and pages that need the session or do not."""
     app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=testing)
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=testing, SESSION_MAX_WAIT=PATIENCE)
+    outage.apps.append(app)
     app.session_interface = RedisSessionInterface(outage.client, clock=clock)
     route(app, "/public", lambda: "public")
     route(app, "/read", lambda: str(session.get("n")))

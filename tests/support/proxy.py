@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _redis_store.connection import connect
-from support.servers import PATIENCE
+from support.servers import PATIENCE, TIMEOUTS
 
 
 def end(one: socket.socket) -> None:
@@ -35,8 +35,8 @@ class Proxy:
         self.deaf = False
 
     def connect(self, **options: Any) -> Any:
-        """A client of the server, through here. Options of `connect`."""
-        self.clients.append(connect(self.url, **options))
+        """A client of the server, through here, which is patient. Options of `connect`."""
+        self.clients.append(connect(self.url, **dict.fromkeys(["timeout", *TIMEOUTS], PATIENCE) | options))
         return self.clients[-1]
 
     def forget(self, *, new: bool = False) -> None:

@@ -16,6 +16,7 @@ from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import connect
 
 PATIENCE = 30  # seconds to wait for Redis where a test is not about time, for the machine may be busy
+TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 
 
 def find_redis_server() -> str:
@@ -23,10 +24,23 @@ def find_redis_server() -> str:
     return shutil.which("redis-server") or pytest.skip("needs a redis-server on the PATH")
 
 
-class RedisServer:
-    """A private ``redis-server`` on a unix socket in a folder of its own; nobody else's Redis is ever touched."""
+def wait_at_most(client: Any, seconds: float, *, later: float | None = None) -> None:
+    """Let a client wait so long for an answer, on the connections that it has, and on those that it makes `later`."""
+    pool = client.connection_pool
+    pool.timeout = seconds
+    pool.connection_kwargs |= dict.fromkeys(TIMEOUTS, later or seconds)
+    for connection in pool._connections:
+        if (sock := connection._sock) is not None:
+            sock.settimeout(seconds)
 
-    patience: float = SOCKET_TIMEOUT  # seconds, of its clients
+
+class RedisServer:
+    """A private ``redis-server`` on a unix socket in a folder of its own; nobody else's Redis is ever touched.
+
+    Its clients are patient, but while it is frozen: then they wait as long as those of `connect`.
+    """
+
+    frozen = False
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.socket = folder / "redis.sock"
@@ -50,7 +64,7 @@ class RedisServer:
 
     def connect(self, **options: Any) -> redis.Redis:
         """A client whose connections are closed when the test is over."""
-        timeouts = dict.fromkeys(["timeout", "socket_timeout", "socket_connect_timeout"], self.patience)
+        timeouts = dict.fromkeys(["timeout", *TIMEOUTS], SOCKET_TIMEOUT if self.frozen else PATIENCE)
         self.clients.append(connect(self.url, **timeouts | options))
         return self.clients[-1]
 
@@ -68,7 +82,16 @@ class RedisServer:
         self.process.wait()
 
     def freeze(self) -> None:
+        for client in self._clients_that_wait(PATIENCE):
+            wait_at_most(client, SOCKET_TIMEOUT)
         self.process.send_signal(signal.SIGSTOP)
+        self.frozen = True
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+        self.frozen = False
+        for client in self._clients_that_wait(SOCKET_TIMEOUT):
+            wait_at_most(client, PATIENCE)
+
+    def _clients_that_wait(self, seconds: float) -> list[redis.Redis]:
+        return [each for each in self.clients if each.connection_pool.connection_kwargs["socket_timeout"] == seconds]

@@ -11,7 +11,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from redis_store import connect
 from support.faults import PATIENCE
+from support.servers import PATIENCE as LONG
+from support.servers import TIMEOUTS
 
 
 class Proxy:
@@ -64,6 +67,10 @@ class Proxy:
         if not (answers and self.silent):
             sink.sendall(data)
         return True
+
+    def connect(self) -> Any:
+        """A client of the server, through here, which is patient."""
+        return connect(self.url, **dict.fromkeys(TIMEOUTS, LONG))
 
     def cut(self) -> None:
         """Reset every connection."""

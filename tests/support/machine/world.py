@@ -12,7 +12,7 @@ from redis_store import RedisSessionInterface, RedisStore
 from support.clock import Clock
 from support.machine.model import NEW, Model, Outcome, Session
 from support.machine.views import BUSY, MOVE, SLOW, make_app
-from support.servers import RedisServer
+from support.servers import RedisServer, wait_at_most
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 OWNERS = st.sampled_from(["ada", "bob"])
@@ -41,8 +41,8 @@ class World(RuleBasedStateMachine):
         self.client: Any = server.connect(socket_timeout=BUSY)  # the machine's own
         self.client.flushall()
         self.began = int(clock())  # the model's time 0
-        self.pool_of_app: Any = (client := server.connect(socket_timeout=BUSY)).connection_pool
-        self.interface = make_interface(client)
+        self.client_of_app: Any = server.connect(socket_timeout=BUSY)
+        self.interface = make_interface(self.client_of_app)
         self.interface.clock = clock
         self.app = make_app(self.interface)
         self.app.config.update(config)
@@ -53,9 +53,9 @@ class World(RuleBasedStateMachine):
 
     def be_patient(self, seconds: float) -> None:
         """So long the app waits for an answer from now on, on a connection that is there before it is needed."""
-        self.pool_of_app.connection_kwargs["socket_timeout"] = seconds
-        self.pool_of_app.disconnect()
-        self.pool_of_app.release(self.pool_of_app.get_connection())
+        pool = self.client_of_app.connection_pool
+        pool.release(pool.get_connection())
+        wait_at_most(self.client_of_app, seconds)
 
     def teardown(self) -> None:
         self.server.thaw()

@@ -36,7 +36,7 @@ Series = dict[str, float]
 
 def make_app(client: Any) -> Flask:
     """Return the demo app, which Prometheus may scrape."""
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client)
+    return create_app(CONFIG, client)
 
 
 def parse(text: str) -> Series:

@@ -10,14 +10,13 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from support import demo
-from support.servers import PATIENCE
 
 CONFIG = {**demo.CONFIG, "MONITOR_USERS": ["ada"]}
 
 
 def make_app(client: Any, **options: Any) -> Flask:
     """Return the demo app, of which ada is the administrator."""
-    return create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE}, client, **options)
+    return create_app(CONFIG, client, **options)
 
 
 def signed_in(app: Flask, user: str = "ada", password: str = "lovelace") -> FlaskClient:

@@ -33,7 +33,6 @@ from app import create_app
 from roles import oauth
 from support.apps import SECRET_KEY
 from support.clock import StillClock
-from support.servers import PATIENCE
 from support.serving import serve
 
 CLIENT = {"OAUTH_CLIENT_ID": "our-app", "OAUTH_CLIENT_SECRET": "only-for-tests"}
@@ -243,7 +242,7 @@ def open_browser() -> Iterator[Callable[[str], Browser]]:
 @pytest.fixture
 def site(least: Any, provider: Provider) -> Iterator[str]:
     """Where our app answers, on both backends, with the provider that is a process."""
-    with serve(create_app({**CONFIG, "SESSION_MAX_WAIT": PATIENCE, "OAUTH_ISSUER": provider.issuer}, least)) as site:
+    with serve(create_app({**CONFIG, "OAUTH_ISSUER": provider.issuer}, least)) as site:
         yield site
 
 
