@@ -72,6 +72,15 @@ def test_list_of_an_owner_begins_with_the_newest_sign_in(app: Flask, clock: Cloc
     assert [row["handle"] for row in lines(app, "list", "--owner", "ada")] == [handle_of(sid) for sid in sids[::-1]]
 
 
+def test_list_of_an_owner_knows_when_each_was_used(app: Flask) -> None:
+    """Also where an absolute limit makes the TTL tell less: the owner's index knows."""
+    app.config["SESSION_ABSOLUTE_LIFETIME"] = 3600
+    sign_in(app)
+    [row] = lines(app, "list", "--owner", "ada")
+    assert row["refreshed"] is not None
+    assert lines(app, "list")[0]["refreshed"] is None
+
+
 def test_list_of_an_owner_needs_no_scan(app: Flask, server: Any) -> None:
     """It asks the owner's index, however many sessions there are."""
     app.session_interface = RedisSessionInterface(server.connect())
