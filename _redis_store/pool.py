@@ -81,7 +81,7 @@ class Pool(ConnectionPool):
         connection.is_new = False
         self._idle.append(connection)
         if self._waiting:
-            self._serve(connection=True)
+            self._serve(idle=True)
 
     def drop(self, connection: Any, error: BaseException | None = None) -> None:
         """Close a connection, for that error; another one may take its place."""
@@ -91,7 +91,7 @@ class Pool(ConnectionPool):
             self.disconnect(inuse_connections=False)
         self._existing.discard(ref(connection))  # a traceback may hold it for long
         if self._waiting:
-            self._serve(connection=False)
+            self._serve(idle=False)
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """Return a connection as `take` does. redis-py gives it back with `release`."""
@@ -188,8 +188,8 @@ class Pool(ConnectionPool):
                     self.give_back(late)  # broken off, or too late: this one is for the next caller
         raise ConnectionError(NO_CONNECTION)
 
-    def _serve(self, *, connection: bool) -> None:
+    def _serve(self, *, idle: bool) -> None:
         """Tell the call that waits longest: here is an idle connection, or (None) room for a new one."""
         for entry in list(self._waiting):
             if self._waiting.pop(entry, False) and (mailbox := entry()) is not None:  # it waits, and was not broken off
-                return mailbox.put(self._pop() if connection else None)
+                return mailbox.put(self._pop() if idle else None)
