@@ -31,6 +31,12 @@ def named(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+def target(cell: str) -> str:
+    """Where the link of a cell leads."""
+    (found,) = re.findall(r"\]\(([^)]+)\)", cell)
+    return str(found)
+
+
 # README -----------------------------------------------------------------------------------------------------------
 
 
@@ -55,11 +61,12 @@ def test_the_settings_that_most_need_have_the_defaults_of_flask_and_of_ours() ->
 
 
 def test_what_redis_does_here_is_what_it_has_to_allow() -> None:
-    """Files that are there, short and with a test; every pattern of keys in the ACL is in the table, and no other."""
+    """Links to a page, a short file and a test; every pattern of keys in the ACL is in the table, and no other."""
     table = rows(section("README.md", "What Redis does here"))
-    for _, file, _, _, test in table:
-        assert len((ROOT / file.strip("`")).read_text().splitlines()) <= 250
-        assert (ROOT / test.strip("`")).is_file(), test
+    for what, file, _, _, test in table:
+        assert len((ROOT / target(file)).read_text().splitlines()) <= 250
+        assert target(what).startswith("docs/")
+        assert (ROOT / target(test)).is_file(), test
     keys = [key for row in table for key in named(row[2])]
     rules = {*PERMISSIONS, *WORKER_PERMISSIONS}
     assert sorted(keys) == sorted(rule.removeprefix("~") for rule in rules if rule.startswith("~"))
@@ -68,7 +75,7 @@ def test_what_redis_does_here_is_what_it_has_to_allow() -> None:
 def test_times_to_live_are_those_of_the_code() -> None:
     """Where the table has a number."""
     table = rows(section("README.md", "What Redis does here"))
-    seconds = {row[1].strip("`"): {*map(int, re.findall(r"(\d+) s\b", row[3]))} for row in table}
+    seconds = {target(row[1]): {*map(int, re.findall(r"(\d+) s\b", row[3]))} for row in table}
     assert seconds["_redis_store/store.py"] == {TRAIL_MAX_AGE}
     assert {role: seconds[f"roles/{role}.py"] for role in ROLES} == {role: {*keys_of(role).values()} for role in ROLES}
 
@@ -76,7 +83,9 @@ def test_times_to_live_are_those_of_the_code() -> None:
 def test_the_readme_leads_to_every_page() -> None:
     """By reader, each page once; the pages of the roles, by what Redis does there."""
     linked = re.findall(r"\]\((docs/[\w-]+\.md)\)", section("README.md", "Read on"))
-    roles = [row[0] for row in rows(section("README.md", "What Redis does here")) if "`roles/" in row[1]]
+    roles = [
+        row[0] for row in rows(section("README.md", "What Redis does here")) if target(row[1]).startswith("roles/")
+    ]
     linked += re.findall(r"\]\((docs/[\w-]+\.md)\)", " ".join(roles))
     assert sorted(linked) == sorted(page for page in PAGES if page.startswith("docs/"))
 
