@@ -121,6 +121,7 @@ class Worker(rq.Worker):
 
     def handle_job_success(self, job: rq.job.Job, *others: Any, **more: Any) -> None:
         super().handle_job_success(job, *others, **more)
+        job.failed_job_registry.remove(job)  # where it still was, if it was enqueued once more after it had failed
         tell("job-done")
 
     def handle_job_failure(self, job: rq.job.Job, *others: Any, **more: Any) -> None:

@@ -101,6 +101,7 @@ def test_what_is_enqueued_again_waits_without_an_end(jobs_app: Flask, redis: Any
     noted = len(jobs_app.extensions["noted"])
     work(jobs_app)
     assert len(jobs_app.extensions["noted"]) == noted + 1
+    assert redis.zcard("rq:failed:jobs") == 0, "what was done has not failed"
 
 
 # Tries ------------------------------------------------------------------------------------------------------------
