@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, Time
 
 from _redis_store.failure import NO_CONNECTION
 from _redis_store.parser import NO_HIREDIS, Parser
-from _redis_store.watch import NO_SOCKET, check_health, make_ready
+from _redis_store.watch import NO_SOCKET, check_health, hang_up, make_ready
 
 ANSWERED = (ResponseError, WatchError)  # after these, redis-py has read all the answers of a pipeline or a transaction
 
@@ -113,12 +113,12 @@ class Pool(ConnectionPool):
             self.drop(connection, error)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections, and at will those in use as well: their commands fail."""
+        """Close the idle connections, and at will hang up those in use as well: their commands fail."""
         self._checkpid()
         while connection := self._pop():
             self.drop(connection)
         for connection in self._connections if inuse_connections else ():
-            connection.disconnect()
+            hang_up(connection)
 
     def leave_master(self, error: ReadOnlyError) -> Exception:
         """Close the idle connections, for their server is a replica now; return the error to raise."""

@@ -309,8 +309,22 @@ def test_disconnect_leaves_a_pool_that_works(server: RedisServer) -> None:
     held.send_command("PING")
     client.close()
     client.connection_pool.disconnect()
-    assert held._sock is None
+    with pytest.raises(ConnectionError):
+        held.send_command("PING")
     assert client.ping()
+
+
+def test_a_connection_in_use_is_closed_by_its_user(server: RedisServer) -> None:
+    """Before that, no other one has its file descriptor: its user might read what is for that one."""
+    client: Any = server.connect()
+    held = client.connection_pool.take()
+    number = held._sock.fileno()
+    client.close()
+    assert client.ping()
+    (new,) = client.connection_pool._idle
+    assert held._sock.fileno() == number != new._sock.fileno()
+    assert held._sock.recv(1) == b""
+    client.connection_pool.drop(held)
 
 
 def test_close_closes_the_connections(server: RedisServer) -> None:
