@@ -59,7 +59,7 @@ def enqueue(app: Flask, name: str = "note", job_id: str = JOB, delay: Any = 0, *
 
 def work(app: Flask) -> None:
     """Let a worker do what waits, and end."""
-    with app.app_context():
+    with app.app_context(), handlers_kept():
         worker = make_worker(InProcess)
         worker.work(burst=True)
         worker.connection.connection_pool.disconnect()
