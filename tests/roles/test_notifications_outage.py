@@ -13,10 +13,9 @@ from support.outages import Outage, make_outage
 from support.project import PERMISSIONS
 from support.proxy import Proxy
 from support.roles.notifications import Event, House, Listener, serving, texts, wait_until
-from support.servers import PATIENCE, RedisServer, wait_at_most
+from support.servers import RedisServer
 from support.stopwatch import takes
 
-from _redis_store.connection import SOCKET_TIMEOUT
 from redis_store import StoreUnavailable
 
 
@@ -94,12 +93,10 @@ def test_a_lost_wake_up_is_made_good(house: House, client: Any) -> None:
 def test_a_pubsub_connection_that_died_without_a_word_is_replaced(server: RedisServer) -> None:
     """It is open, and nothing comes from it any more."""
     with Proxy(server.socket) as proxy:
-        client = proxy.connect()
-        with serving(client) as house:
+        with serving(proxy.connect(socket_timeout=1)) as house:
             house.hub.sync_after = 0.1
             page = house.open()
             wait_until(lambda: house.hub.heard)
-            wait_at_most(client, SOCKET_TIMEOUT, later=PATIENCE)
             proxy.forget()
             other = make_app(server.connect())  # whose connections are alive
             with other.app_context():
