@@ -47,7 +47,7 @@ dist: .venv/ready  ## what a release uploads, in dist/; and the wheel, installed
 
 # What finds barriers in pages. Without it the tests that ask it are skipped.
 $(AXE): Makefile
-	npm install --prefix build/axe --no-audit --no-fund --no-package-lock --ignore-scripts axe-core@4.14.1
+	npm install --prefix build/axe --fetch-retries=5 --no-audit --no-fund --no-package-lock --ignore-scripts axe-core@4.14.1
 	touch $@
 
 .PHONY: help run test thorough browser check conformance benchmark dist

@@ -228,7 +228,7 @@ def test_a_waiting_caller_goes_on_at_once(server: RedisServer, closed: bool) -> 
         connection.disconnect()
     pool.release(connection)
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert names == [b"a", b"b"]
     assert len(pool._connections) == 1
 

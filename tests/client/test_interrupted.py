@@ -136,7 +136,7 @@ def test_a_call_may_end_before_any_bytecode(server: RedisServer, kind: str, stat
             del other, held
         more = broken_off(client, kind, at)
         if waiting:
-            waiting.join(10)
+            waiting.join(60)
             assert not waiting.is_alive()
         check_whole(client)
         if not more:

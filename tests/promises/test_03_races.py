@@ -33,7 +33,7 @@ class Browser:
 
     def get(self, path: str) -> tuple[int, str | None]:
         """Status and session cookie of the response; the jar keeps the latter."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path, headers={"Cookie": f"session={self.cookie}"} if self.cookie else {})
         response = connection.getresponse()
         response.read()
@@ -56,7 +56,7 @@ class House:
         """A request that is now in the middle of its view."""
         self.gate = Gate()
         result = self.pool.submit(Browser(self.port, browser.cookie).get, path)
-        assert self.gate.inside.wait(10)
+        assert self.gate.inside.wait(60)
         return result
 
 
@@ -118,7 +118,7 @@ def test_a_slow_request_neither_brings_back_nor_touches_the_cookie(
             assert browser.get(f"/{end}")[0] == 200
         after = {key: house.client.get(key) for key in house.client.keys("SESSION:*")}
         house.gate.go.set()
-        assert result.result(10) == (200, None)
+        assert result.result(60) == (200, None)
         assert {key: house.client.get(key) for key in house.client.keys("SESSION:*")} == after
         assert len(after) == (end in ("login", "regenerate"))
         assert f"SESSION:{old}".encode() not in after
@@ -132,7 +132,7 @@ def test_a_slow_regeneration_does_not_survive_a_logout(house: House) -> None:
         result = house.slow(browser, "/slow/regenerator")
         browser.get("/logout")
         house.gate.go.set()
-        assert result.result(10) == (200, None)
+        assert result.result(60) == (200, None)
         assert house.client.keys("SESSION:*") == []
 
 
@@ -173,7 +173,7 @@ def test_writes_move_along_or_are_dropped_while_the_sid_is_replaced(house: House
         write = house.pool.submit(Browser(house.port, old).get, "/count?key=a")
         mover = Browser(house.port, old)
         mover.get("/regenerate")
-        status, cookie = write.result(10)
+        status, cookie = write.result(60)
         assert status == 200
         with house.app.test_request_context(headers={"Cookie": f"session={mover.cookie}"}):
             moved = dict(session)
@@ -200,5 +200,5 @@ def test_the_gated_tests_can_lose(house: House) -> None:
     result = house.slow(browser, "/slow/writer")
     browser.get("/logout")
     house.gate.go.set()
-    result.result(10)
+    result.result(60)
     assert house.client.keys("SESSION:*") != []

@@ -89,7 +89,7 @@ def test_a_late_write_from_elsewhere_is_one_line_in_the_log(
 
     def view() -> None:
         def work() -> None:
-            go.wait(10)
+            go.wait(60)
             write()
 
         threads.append(threading.Thread(target=copy_current_request_context(work)))

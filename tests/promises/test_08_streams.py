@@ -182,7 +182,7 @@ def test_a_thread_that_outlives_its_request_is_told_of_the_outage(app: Flask, se
 
     def view() -> str:
         def work() -> None:
-            go.wait(10)
+            go.wait(60)
             results.append(session.get("n"))
 
         def run(work: Callable[[], None]) -> None:

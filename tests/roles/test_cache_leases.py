@@ -35,7 +35,7 @@ class Slow(Desk):
     def begin(self, run: int) -> Asking:
         """A request whose view is at its gate."""
         asking = self.asking()
-        assert self.gates[run].inside.wait(10)
+        assert self.gates[run].inside.wait(60)
         return asking
 
 
@@ -117,10 +117,10 @@ def test_a_view_that_fails_frees_its_lease(app: Flask, clock: Clock, status: int
         desk.ask()
         clock.move(MAX_AGE - 1)
     asking = desk.asking()
-    assert gate.inside.wait(10)
+    assert gate.inside.wait(60)
     waiting = desk.asking()
     gate.go.set()
-    asking.join(10)
+    asking.join(60)
     assert asking.response.status_code == status
     assert waiting.answer()["run"] == (1 if renewed else fails + 1)
     if renewed:
@@ -155,7 +155,7 @@ def test_a_wait_is_not_longer_than_a_lease(app: Flask, client: Any) -> None:
     assert desk.ask() == {"run": 2}
     assert record_of(client) == (key, record)
     desk.gates[1].go.set()
-    first.join(10)
+    first.join(60)
 
 
 # forget -----------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_a_session_leaves_the_lease_of_another_one_alone(app: Flask, caplog: pyt
     two.get("/note")
     desk.ask(one)  # it is personal
     asking = desk.asking(one)
-    assert gate.inside.wait(10)
+    assert gate.inside.wait(60)
     assert [desk.ask(two)["run"] for _ in range(2)] == [3, 4]
     gate.go.set()
     assert asking.answer()["run"] == desk.ask(one)["run"] == 2

@@ -117,7 +117,7 @@ def test_two_owners_at_once_wait_for_no_answer_of_each_other(app: Flask) -> None
 
     desk = Desk(app, say)
     ada = desk.asking(sign_in(app, "ada"))
-    assert gate.inside.wait(10)
+    assert gate.inside.wait(60)
     others = {name: desk.asking(sign_in(app, name)) for name in ("grace", "bob")}
     gate.go.set()
     assert ada.answer()["user"] == "ada"

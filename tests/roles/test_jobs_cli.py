@@ -146,7 +146,7 @@ def test_nothing_that_others_wrote_moves_a_cursor(jobs_app: Flask, redis: Any) -
 
 def start(server: RedisServer, *words: str, **settings: str) -> subprocess.Popen[str]:
     """Begin a command of `flask jobs`, as an operator does."""
-    environment = {"REDIS_URL": server.url, "SECRET_KEY": "k" * 32, "PYTHONPATH": str(ROOT), **settings}
+    environment = {"REDIS_URL": server.patient_url, "SECRET_KEY": "k" * 32, "PYTHONPATH": str(ROOT), **settings}
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "jobs", *words],
         cwd=ROOT,
@@ -161,7 +161,7 @@ def test_a_worker_sends_what_a_view_enqueued(jobs_app: Flask, server: RedisServe
     """In a process of its own, with the settings of its environment."""
     enqueue(jobs_app, "mail", id=JOB, owner="ada", **MAIL)
     process = start(server, "work", "--burst", FLASK_MAIL_SERVER=f"smtp://127.0.0.1:{postbox.port}")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     (mail,) = postbox.mails
     assert mail["Message-ID"] == f"<{JOB}@localhost>"
@@ -210,7 +210,7 @@ def test_a_worker_that_is_asked_to_stop_ends_its_job_first(
     process.send_signal(number)
     enqueue(jobs_app, "mail", "a" * 32, id="a" * 32, owner="ada", **MAIL)
     may_go_on.set()
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert (process.returncode, status(redis), status(redis, "a" * 32)) == (0, "finished", "queued"), output
     assert redis.smembers("rq:workers") == set()
 
@@ -222,7 +222,7 @@ def test_a_worker_whose_redis_goes_away_ends_with_1(make_server: Any) -> None:
     process = start(server, "work")
     wait_until(lambda: server.connect().smembers("rq:workers"))
     server.connect().config_set("maxmemory", 1)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
 
 

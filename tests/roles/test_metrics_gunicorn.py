@@ -49,7 +49,7 @@ def files(app: Gunicorn) -> set[str]:
 @pytest.mark.parametrize("option", ["--preload", "--threads=2"])
 def test_four_workers_agree_and_add_up(server: RedisServer, tmp_path: Path, option: str) -> None:
     """Whichever answers, it shows what all have counted; also after one was killed, and in no more files."""
-    with gunicorn(server.url, tmp_path, option) as app:
+    with gunicorn(server.patient_url, tmp_path, option) as app:
         scrape_each(app, 4)
         sign_in(app, 20)
         shown = scrape_each(app, 4)

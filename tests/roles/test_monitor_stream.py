@@ -183,7 +183,7 @@ def test_gunicorn_sends_events(server: RedisServer, tmp_path: Path, monkeypatch:
     if find_spec(kind.removeprefix("gthread") or "gunicorn") is None:
         pytest.skip(f"needs {kind}")
     monkeypatch.setenv("FLASK_MONITOR_USERS", '["ada"]')
-    with gunicorn(server.url, tmp_path, "--worker-class", kind, "--threads", "10") as running:
+    with gunicorn(server.patient_url, tmp_path, "--worker-class", kind, "--threads", "10") as running:
         connections = [http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE) for _ in range(8)]
         form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
         connections[0].request("POST", "/login", "username=ada&password=lovelace", form)

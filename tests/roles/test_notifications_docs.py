@@ -92,7 +92,7 @@ def test_gunicorn_serves_streams_and_pages_as_the_page_says(server: RedisServer,
     assert worker in PAGE
     if worker and find_spec("gevent") is None:
         pytest.skip("needs gevent")
-    with gunicorn(server.url, *command.split(), *worker.split()) as site:
+    with gunicorn(server.patient_url, *command.split(), *worker.split()) as site:
         origin = {"Origin": site}
         status, headers = ask(site, "POST", "/login", "username=ada&password=lovelace", **origin)
         assert status == 303

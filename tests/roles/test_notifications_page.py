@@ -104,7 +104,7 @@ def test_the_command_reaches_open_pages(server: RedisServer) -> None:
     """From another process; it prints the message's id."""
     with serving(server.connect()) as house:
         page = house.open()
-        run = flask(server.url, "notify", "ada", "Hello")
+        run = flask(server.patient_url, "notify", "ada", "Hello")
         assert run.returncode == 0, run.stderr
         assert page.take(1) == texts("Hello")
         assert run.stdout.strip() == page.last

@@ -83,7 +83,7 @@ def test_take_gives_a_record_to_one_caller(store: RedisStore) -> None:
     barrier = threading.Barrier(8)
 
     def take(_: int) -> dict[str, Any] | None:
-        barrier.wait(10)
+        barrier.wait(60)
         return store.take("once")
 
     with ThreadPoolExecutor(8) as pool:

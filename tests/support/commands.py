@@ -80,4 +80,4 @@ def flask(server: Any, *words: str, owner: str = "ada", stderr: int = subprocess
     RedisStore(server.connect()).set({"user_id": owner})
     command = [sys.executable, "-m", "flask", "sessions", *words]
     environment = {**os.environ, "REDIS_URL": server.url, "SECRET_KEY": SECRET_KEY, **more}
-    return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=120)

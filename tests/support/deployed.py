@@ -33,12 +33,6 @@ def in_bytes(value: str) -> str:
     return re.sub(r"\b(\d+)(mb|gb)\b", lambda m: str(int(m[1]) << {"mb": 20, "gb": 30}[m[2]]), value.strip('"'))
 
 
-class Patient(TcpServer):
-    """Nothing here is about how long Redis takes, and the machine may be busy."""
-
-    patience = PATIENCE
-
-
 class Deployment:
     """deploy/ in a folder of its own, with secrets that its program made."""
 
@@ -51,21 +45,21 @@ class Deployment:
         subprocess.run([folder / "deploy/make-secrets"], check=True, capture_output=True)
         self.app, self.operator = self.read("app.env"), self.read("operator.env")
         self.users = folder / "deploy/secrets/users.acl"
-        self.servers: list[Patient] = []
+        self.servers: list[TcpServer] = []
 
     def read(self, name: str) -> dict[str, str]:
         """The settings of a file of secrets, as a shell reads them."""
         lines = (self.folder / "deploy/secrets" / name).read_text().splitlines()
         return dict(shlex.split(line)[0].split("=", 1) for line in lines)
 
-    def start(self, name: str, *options: str, port: int | None = None) -> Patient:
+    def start(self, name: str, *options: str, port: int | None = None) -> TcpServer:
         """A server with one of the files, in a folder of its own, for its administrator."""
         own = self.folder / str(len(self.servers))
         own.mkdir()
         shutil.copy(DEPLOY / name, own)  # a sentinel makes the server write its file anew
         acl = ["--aclfile", str(self.users)]
         url = f"redis://admin:{self.operator['ADMIN_PASSWORD']}@{HOST}:PORT"
-        self.servers.append(Patient(own, str(own / name), *acl, *options, port=port, url=url))
+        self.servers.append(TcpServer(own, str(own / name), *acl, *options, port=port, url=url))
         return self.servers[-1]
 
     def app_url(self, server: TcpServer) -> str:

@@ -13,4 +13,4 @@ class Gate:
 
     def wait(self) -> None:
         self.inside.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)

@@ -104,7 +104,7 @@ class Site:
 
     def wait(self, path: str = "/health/live", status: int = 200) -> None:
         """Come back when the path has that status."""
-        deadline, seen = time.monotonic() + 20, 0
+        deadline, seen = time.monotonic() + 60, 0
         while time.monotonic() < deadline:
             try:
                 if (seen := self.get(path).status_code) == status:

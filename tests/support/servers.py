@@ -50,9 +50,14 @@ class RedisServer:
         self.clients: list[redis.Redis] = []
         self.start()
 
+    @property
+    def patient_url(self) -> str:
+        """For programs that wait as long as a busy machine may take."""
+        return f"{self.url}?socket_timeout={PATIENCE}"
+
     def start(self) -> None:
         self.process = subprocess.Popen([find_redis_server(), *self.arguments])
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
                 self.connect().ping()

@@ -34,7 +34,7 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
     """Come back when it is so; an error after that many seconds. Redis may be away meanwhile."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -36,7 +36,7 @@ class Turns:
                 return
             self._waiting.add(name)
             self._conditions.notify_all()
-            assert self._conditions.wait_for(lambda: self._free or self._turn == name, 10)
+            assert self._conditions.wait_for(lambda: self._free or self._turn == name, 60)
             self._turn = None
             self._waiting.discard(name)
             self._conditions.notify_all()
@@ -58,14 +58,14 @@ class Turns:
                 if name in self._waiting:
                     self._turn = name
                     self._conditions.notify_all()
-                    assert self._conditions.wait_for(lambda name=name: self._turn is None, 10)  # type: ignore[misc]
+                    assert self._conditions.wait_for(lambda name=name: self._turn is None, 60)  # type: ignore[misc]
                     while not settled(name):
                         self._conditions.wait(0.001)
         with self._conditions:
             self._free = True
             self._conditions.notify_all()
         for thread in threads.values():
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -54,7 +54,7 @@ class Asking(threading.Thread):
         self.response = self.desk.get(self.web)
 
     def answer(self) -> Any:
-        self.join(20)
+        self.join(60)
         return self.response.json
 
 
