@@ -14,11 +14,12 @@ class Stopwatch:
     """The `seconds` that a block takes; and its `own`, without those by which the machine is late meanwhile.
 
     A thread that only sleeps notes how late it is woken: while others have the processor, or the whole machine stands
-    still. Whatever is measured is as late. `longest` is the latest that it was.
+    still. Whatever is measured is as late.
     """
 
     def __enter__(self) -> Stopwatch:
-        self._late, self.longest, self._over = 0.0, 0.0, threading.Event()
+        self._delays: list[tuple[float, float]] = []  # when the thread was woken, and how late
+        self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
         self._start = time.monotonic()
         self._watcher.start()
@@ -28,15 +29,24 @@ class Stopwatch:
         self.seconds = time.monotonic() - self._start
         self._over.set()
         self._watcher.join()
-        self.own = self.seconds - self._late
+        self.own = self.seconds - self.late_between(self._start, self._start + self.seconds)
+
+    def late_between(self, start: float, end: float) -> float:
+        """The seconds by which the machine was late between two times of `time.monotonic`."""
+        return sum(late for woken, late in self._delays if start < woken and woken - late < end)
+
+    @property
+    def longest(self) -> float:
+        """The latest that it was at once."""
+        return max((late for _, late in self._delays), default=0.0)
 
     def _watch(self) -> None:
         before, over = time.monotonic(), False
         while not over:
             over = self._over.wait(NAP)
             now = time.monotonic()
-            late = max(0, now - before - NAP)
-            self._late, self.longest = self._late + late, max(self.longest, late)
+            if now > before + NAP:
+                self._delays.append((now, now - before - NAP))
             before = now
 
 

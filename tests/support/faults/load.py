@@ -310,6 +310,7 @@ class Load:
             told = {job for job, since in client.jobs.items() if since >= self.lossy_until}
             found += ["a job is lost" for job in told if job not in jobs]
         for call in self.calls:
-            if (took := call.end - call.start) > BUDGET + WAITS.get(call.kind, 0) + self.noise:
+            took = call.end - call.start
+            if took - self.watch.late_between(*call[1:3]) > BUDGET + WAITS.get(call.kind, 0) + self.noise:
                 found.append(f"{call.kind} takes {took:.2f} s, when the machine itself takes {self.noise:.2f} s")
         return found
