@@ -54,6 +54,7 @@ class World(RuleBasedStateMachine):
     def be_patient(self, seconds: float) -> None:
         """So long the app waits for an answer from now on, on a connection that is there before it is needed."""
         pool = self.client_of_app.connection_pool
+        wait_at_most(self.client_of_app, BUSY)
         pool.release(pool.get_connection())
         wait_at_most(self.client_of_app, seconds)
 
