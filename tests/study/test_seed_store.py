@@ -108,7 +108,7 @@ def test_what_changes_nothing_reads_all_the_same(ada: Browser, seen: Seen, path:
     seen.client.expire(key_of(ada), 99)
     response = ada.get(path)
     assert (response.status_code, seen.names, cookie(response)) == (200, "GET", None)
-    assert seen.client.ttl(key_of(ada)) == 99
+    assert 90 < seen.client.ttl(key_of(ada)) <= 99
 
 
 @pytest.mark.parametrize("path", ["/update", "/nested"])
@@ -117,7 +117,7 @@ def test_an_update_moves_the_end_of_the_key_and_not_of_the_cookie(ada: Browser, 
     seen.client.expire(key_of(ada), 99)
     assert cookie(ada.get(path)) is None
     assert seen.names == "GET SET"
-    assert seen.client.ttl(key_of(ada)) == 604800
+    assert 604800 - 5 < seen.client.ttl(key_of(ada)) <= 604800
 
 
 @pytest.mark.parametrize("path", ["/logout", "/empty"])
