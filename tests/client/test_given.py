@@ -14,7 +14,7 @@ import redis.asyncio
 from flask import Flask, g, session
 from redis.sentinel import Sentinel
 from support.apps import SECRET_KEY, set_cookie
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 from werkzeug.local import LocalProxy
 
 from redis_store import RedisSessionInterface, RedisStore, connect
@@ -107,7 +107,7 @@ RIGHT: dict[str, Callable[[RedisServer], Any]] = {
 def test_what_sends_commands_is_a_client(server: RedisServer, given: str) -> None:
     """Whoever's it is: from sign-in to sign-out."""
     app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True, SESSION_MAX_WAIT=PATIENCE)
     part = RIGHT[given](server)
     app.session_interface = RedisSessionInterface(part)
     app.add_url_rule("/in", "in", lambda: session.update(user_id=5) or "ok")
@@ -126,7 +126,7 @@ def test_what_sends_commands_is_a_client(server: RedisServer, given: str) -> Non
 def test_a_client_that_is_not_there_yet_is_taken() -> None:
     """As a proxy for one that each app context makes."""
     app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True)
+    app.config.update(SECRET_KEY=SECRET_KEY, TESTING=True, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(LocalProxy(lambda: g.redis))
     app.add_url_rule("/in", "in", lambda: session.update(user_id=5) or "ok")
     client = fakeredis.FakeRedis()

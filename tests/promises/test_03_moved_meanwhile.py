@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask, flash, session
 from support.apps import SECRET_KEY, content, route, set_cookie, sid_of, sign, under_way
+from support.servers import PATIENCE
 
 from redis_store import RedisSessionInterface
 
@@ -92,7 +93,7 @@ def test_a_logout_that_failed_halfway_can_be_repeated(make_server: Any) -> None:
     """The trail is still there after an outage between the trail and the session."""
     client = make_server().connect()
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(client)
     route(app, "/login", lambda: session.update(user_id="ada"))
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from redis.exceptions import ClusterCrossSlotError
 from support.apps import SECRET_KEY, route, set_cookie, sid_of
 from support.clock import Clock
 from support.outages import Outage, assert_unavailable, cookie_of, get, make_app, make_outage
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable
 
@@ -152,7 +152,7 @@ def test_reads_go_on_when_only_writes_are_refused(make_server: Any, clock: Clock
     """Out of memory, or too few replicas: pages that read are served, changes are 503, nothing is lost."""
     client = make_server().connect()
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(client, clock=clock)
     route(app, "/read", lambda: str(session.get("n")))
     route(app, "/start", lambda: session.update(n=session.get("n", 0) + 1))
@@ -209,7 +209,7 @@ class CrossesSlots(fakeredis.FakeRedis):
 def test_a_proxy_that_takes_no_script_of_two_keys_is_a_503() -> None:
     """A new sid is tried in both forms, and no more often."""
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     client = CrossesSlots()
     app.session_interface = RedisSessionInterface(client)
     route(app, "/regenerate", lambda: session.regenerate())  # type: ignore[attr-defined]

@@ -94,11 +94,11 @@ def test_a_family_ends_thirty_days_after_its_login(
         still_clock.move(5 * DAY)
         token = refresh(app, token) or ""
         assert client.ttl(f"REFRESH:SESSION:{name}") <= min(7, 30 - day) * DAY
-    still_clock.move(5 * DAY - 1)
+    still_clock.move(5 * DAY - 20)
     token = refresh(app, token) or ""
-    assert client.ttl(f"REFRESH:SESSION:{name}") == 1
+    assert 0 < client.ttl(f"REFRESH:SESSION:{name}") <= 20
     client.persist(f"REFRESH:SESSION:{name}")
-    still_clock.move(1)
+    still_clock.move(20)
     assert refresh(app, token) is None
     assert caplog.messages == []
 

@@ -20,6 +20,7 @@ from support.tiers import rounds
 from support.topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
 from _redis_store import cli
+from _redis_store.connection import SOCKET_TIMEOUT
 from app import create_app
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, connect
 
@@ -70,7 +71,7 @@ def test_a_move_leaves_nothing_of_what_was_destroyed_meanwhile(cluster: Any, sig
 
 def make_app(client: Any) -> Flask:
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(client)
     route(app, "/write", lambda: session.update(n=session.get("n", 0) + 1))
     route(app, "/login", lambda: session.update(user_id="ada"))
@@ -327,7 +328,7 @@ def test_the_command_line_finds_sessions_in_all_slots(cluster: Any) -> None:
     """SCAN asks every server; reading and ending sessions takes one key at a time."""
     cluster.flushall()
     app = Flask("app")
-    app.secret_key = SECRET_KEY
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(cluster)
     app.cli.add_command(cli.sessions)
     route(app, "/login", lambda: session.update(user_id="ada"))
@@ -351,4 +352,5 @@ def test_a_read_survives_connections_that_were_forgotten(group: ClusterGroup, st
                 for connection in store.client.get_redis_connection(node).connection_pool._connections:
                     here, _ = (silent.enter_context(end) for end in socket.socketpair())
                     os.dup2(here.fileno(), connection._sock.fileno())
-            assert store.within(10).get(sid) == {"n": 1}
+                    connection._sock.settimeout(SOCKET_TIMEOUT)
+            assert store.within(PATIENCE).get(sid) == {"n": 1}

@@ -10,12 +10,13 @@ from flask import Flask, Response, session, stream_with_context
 from redis_store import RedisSessionInterface
 from support.apps import SECRET_KEY, route
 from support.clock import Clock
+from support.servers import PATIENCE
 
 
 def make_app(client: Any, clock: Clock) -> Flask:
     """An app whose Redis may be away."""
     app = Flask("app")
-    app.config.update(SECRET_KEY=SECRET_KEY)
+    app.config.update(SECRET_KEY=SECRET_KEY, SESSION_MAX_WAIT=PATIENCE)
     app.session_interface = RedisSessionInterface(client, clock=clock)
     route(app, "/start", lambda: session.update(n=1, cart=[1]))
     return app
