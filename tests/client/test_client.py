@@ -14,7 +14,7 @@ from redis._parsers import _RESP2Parser
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ConnectionError, DataError, NoPermissionError, ResponseError
 from support.proxy import Proxy
-from support.servers import RedisServer
+from support.servers import PATIENCE, RedisServer
 from support.stopwatch import takes
 
 from _redis_store.connection import connect
@@ -184,17 +184,17 @@ def test_an_idle_connection_with_an_unread_answer_is_replaced(server: RedisServe
         wait_for(connection)
         if is_read:  # the answer is in the parser already, behind another
             connection.send_command("ECHO", "the first")
-            time.sleep(0.05)
+            wait_for(connection, len(b"$12\r\na stranger's\r\n$9\r\nthe first\r\n"))
             connection.read_response()
         pool.release(connection)
         assert pool._idle == [connection]
         assert client.echo("mine") == b"mine"
 
 
-def wait_for(connection: Any) -> None:
-    """Come back when an answer has arrived."""
-    deadline = time.monotonic() + 5
-    while not connection._sock.recv(1, socket.MSG_PEEK):
+def wait_for(connection: Any, size: int = 1) -> None:
+    """Come back when so many bytes of answers have arrived."""
+    deadline = time.monotonic() + PATIENCE
+    while len(connection._sock.recv(size, socket.MSG_PEEK)) < size:
         assert time.monotonic() < deadline
 
 

@@ -69,7 +69,7 @@ def test_a_forked_process_has_connections_of_its_own(server: RedisServer) -> Non
 GEVENT = """
 import gevent.monkey
 gevent.monkey.patch_all()
-import gc, sys
+import gc, select, sys
 import gevent
 from support.calls import check, check_whole
 from _redis_store.connection import connect
@@ -97,7 +97,7 @@ gevent.joinall(greenlets, raise_error=True)
 assert not wrong, wrong
 check_whole(client)
 client.connection_pool._idle[-1].send_command("ECHO", "a stranger's")
-gevent.sleep(0.05)
+assert select.select([client.connection_pool._idle[-1]._sock], [], [], 20)[0], "no answer"
 check(client, "execute_command", "mine")
 client.connection_pool._idle[-1]._sock.shutdown(2)
 check(client, "execute_command", "mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,12 +116,18 @@ def test_a_page_that_takes_nothing_ends(client: Any) -> None:
     """Or it would keep a thread, and one of the places, for as long as it likes."""
     app = make_app(client)
     pages = pages_of(app)
-    pages.patience, pages.make = 0.2, lambda: "x" * 100_000  # what the system keeps for a page is full soon
+    began = threading.Event()
+
+    def make() -> str:
+        began.set()
+        return "x" * 100_000  # what the system keeps for a page is full soon
+
+    pages.patience, pages.make = 0.2, make
     cookie = signed_in(app).get_cookie("session")
     assert cookie
     with serve(app) as url, socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as deaf:
         deaf.sendall(f"GET /monitor/events HTTP/1.1\r\nHost: x\r\nCookie: session={cookie.value}\r\n\r\n".encode())
-        wait_until(lambda: len(pages.streams) == 1)
+        assert began.wait(PATIENCE)
         wait_until(lambda: not pages.streams)
 
 

@@ -119,6 +119,7 @@ def test_a_browser_that_takes_nothing_is_let_go(house: House) -> None:
     while house.hub.clients or said < 150:  # of which the stream keeps 100
         house.say(*[text] * 50)
         said += 50
+    house.hub.heartbeat = Hub.heartbeat
     again = house.open(after="0-0")
     assert again.next().kind == "gap"
     assert again.take(100) == texts(text) * 100
