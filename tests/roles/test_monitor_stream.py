@@ -159,7 +159,7 @@ def test_there_are_never_too_many_open_pages(client: Any) -> None:
 
 def test_an_open_page_is_told_that_redis_is_away(make_server: Any) -> None:
     """It stays open, and goes on when Redis is back, with what is wrong then."""
-    server: RedisServer = make_server("--appendonly", "yes")
+    server: RedisServer = make_server("--appendonly", "yes", "--appendfsync", "always")
     app = create_app(CONFIG, server.connect())
     pages_of(app).interval = 0.01
     stream = Stream(signed_in(app))
