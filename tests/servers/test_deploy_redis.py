@@ -113,9 +113,10 @@ def test_what_was_acknowledged_survives_kill_9(server: TcpServer, store: RedisSt
     assert {sid: (store.get(sid) or {}).get("n") for sid in kept} == kept
 
 
-def test_a_torn_end_of_the_aof_is_cut_off(server: TcpServer, store: RedisStore) -> None:
+def test_a_torn_end_of_the_aof_is_cut_off(server: TcpServer, store: RedisStore, admin: Any) -> None:
     """`aof-load-truncated`: one write is lost, as after a power failure, and the server starts."""
     first, last = store.set({"n": 1}), store.set({"n": 2})
+    wait_until(lambda: admin.info("persistence")["aof_buffer_length"] == 0)  # both are in the file
     server.stop()
     (aof,) = Path(server.arguments[-1]).parent.glob("appendonlydir/*.incr.aof")
     aof.write_bytes(aof.read_bytes()[:-5])
