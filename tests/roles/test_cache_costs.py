@@ -44,7 +44,7 @@ def test_a_kept_answer_costs_two_commands(server: RedisServer) -> None:
 @pytest.mark.thorough
 def test_answers_are_kept_and_forgotten_on_a_cluster(tmp_path: Path) -> None:
     """No command has two keys, so they may be on several servers."""
-    with running(ClusterGroup(tmp_path)) as group, closing(connect(group.url, timeout=5)) as client:
+    with running(ClusterGroup(tmp_path)) as group, closing(connect(group.url, timeout=30, socket_timeout=30)) as client:
         app = make_app(client)
         desk, web = Desk(app, who, "/answer/<word>"), sign_in(app, "ada")
         for word in "abcdefgh":

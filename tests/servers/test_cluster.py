@@ -271,7 +271,7 @@ def test_the_first_server_that_is_asked_may_be_lost(group: ClusterGroup, store: 
     (unused,) = free_ports(1)
     for _ in range(10):
         url = f"redis+cluster://{HOST}:{unused},{HOST}:{group.servers[2].port}"
-        fresh = RedisStore(connect(url, timeout=5))
+        fresh = RedisStore(connect(url, timeout=PATIENCE, socket_timeout=PATIENCE))
         assert fresh.get(sid) == {"n": 1}
         fresh.client.close()
 
@@ -293,7 +293,7 @@ def test_no_cluster_yet_costs_next_to_nothing(tmp_path: Path) -> None:
 @pytest.mark.thorough
 def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
     """As with any other client of connect()."""
-    store = RedisStore(connect(group.url, max_connections=1, timeout=5))
+    store = RedisStore(connect(group.url, max_connections=1, timeout=PATIENCE, socket_timeout=PATIENCE))
     sid = group.get_key_of(group.servers[0])
     store.set({"n": 1}, sid)
     found: list[Any] = []
@@ -319,7 +319,7 @@ def test_the_least_of_permissions_and_two_more_are_enough(group: ClusterGroup) -
     """As the documentation says."""
     for server in group.servers:
         group.ask(server, "ACL SETUSER", "app", "on", ">password", *PERMISSIONS, "+command", "+cluster|slots")
-    client = connect(group.url.replace("://", "://app:password@"), timeout=5)
+    client = connect(group.url.replace("://", "://app:password@"), timeout=PATIENCE, socket_timeout=PATIENCE)
     live(client)
     client.close()
 

@@ -124,7 +124,7 @@ def test_the_pool_does_not_grow_in_an_outage(group: SentinelGroup) -> None:
 
 def test_callers_wait_for_a_connection(group: SentinelGroup, store: RedisStore) -> None:
     """As with any other client of connect()."""
-    store = RedisStore(connect(group.url, max_connections=1, timeout=5))
+    store = RedisStore(connect(group.url, max_connections=1, timeout=PATIENCE, socket_timeout=PATIENCE))
     sid = store.set({"n": 1})
     errors: list[Any] = []
 
