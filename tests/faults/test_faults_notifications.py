@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,12 +104,12 @@ class Page(threading.Thread):
             time.sleep(0.05)
 
 
-def sign_in(url: str, user: str) -> Any:
-    """A browser that is signed in, by another app on this Redis, which is patient: the machine may be busy."""
+@contextmanager
+def patient(url: str) -> Iterator[House]:
+    """Another app on this Redis, by which browsers sign in: it is patient, for the machine may be busy."""
     client = connect(url, timeout=PATIENCE, socket_timeout=PATIENCE)
-    web = House(make_app(client), "").sign_in(user)
+    yield House(make_app(client), "")
     client.close()
-    return web
 
 
 @pytest.fixture
@@ -126,9 +126,9 @@ def test_whatever_was_sent_arrives_once(matrix: faults.House, fault: Fault) -> N
     """In order, at every page, soon after the repair; a gap only where the stream was lost."""
     url = fault.set_up(matrix)
     client = connect(url)
-    with serving(client) as house:
+    with serving(client) as house, patient(url) as other:
         house.hub.heartbeat = 0.5
-        browsers = {owner: sign_in(url, owner) for owner in ("ada", "grace")}
+        browsers = {owner: other.sign_in(owner) for owner in ("ada", "grace")}
         pages = {
             owner: [Page(lambda last, web=web: house.listen(web, last)) for _ in range(PAGES)]  # type: ignore[misc]
             for owner, web in browsers.items()
@@ -168,15 +168,15 @@ def test_a_cluster_that_lost_one_server_serves_those_of_the_others(matrix: fault
     """Who has stream and session elsewhere notices nothing: not of messages, nor of the end of a session."""
     url = faults.cluster(matrix)
     client = connect(url)
-    with serving(client) as house:
+    with serving(client) as house, patient(url) as other:
         page_server, lost = (
             client.get_node_from_key(f"NOTIFICATIONS:SESSION:{name}").port for name in ("ada", "grace")
         )
         assert page_server != lost, "or the test would show nothing"
-        webs = [sign_in(url, "ada") for _ in range(20)]
+        webs = [other.sign_in() for _ in range(20)]
         here = [web for web in webs if client.get_node_from_key(key_of(web)).port != lost]
         pages = [house.open(web) for web in webs]
-        grace = house.open(sign_in(url, "grace"))
+        grace = house.open(other.sign_in("grace"))
         house.say("before")
         assert {page.next().data for page in pages} == {*texts("before")}
         matrix.redis = next(node for node in matrix.nodes if node.connect().config_get("port")["port"] == str(lost))
