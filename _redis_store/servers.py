@@ -122,12 +122,23 @@ class Cluster:
                 raise TimeoutError("there is no time left for the command")
         return getattr(self._client, name)
 
+    def close(self) -> None:
+        """Close the connections. It may be used again, as any client of `connect`."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    # What Python looks for in the class of an object.
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _call(self, name: str, *words: Any) -> Any:
         return self.__getattr__(name)(*words)
 
-    # Python looks for these in the class of an object.
-    __enter__ = functools.partialmethod(_call, "__enter__")
-    __exit__ = functools.partialmethod(_call, "__exit__")
     __getitem__ = functools.partialmethod(_call, "__getitem__")
     __setitem__ = functools.partialmethod(_call, "__setitem__")
     __delitem__ = functools.partialmethod(_call, "__delitem__")

@@ -312,6 +312,8 @@ def test_a_client_of_several_servers_is_used_as_one_of_redis_py(group: ClusterGr
         del client["a"]
         assert "a" not in client
         assert isinstance(client, redis.RedisCluster)
+    assert client.get("a") is None  # it may be used again
+    client.close()
 
 
 @pytest.mark.thorough
