@@ -99,6 +99,7 @@ def test_a_form_that_is_sent_twice_at_once_is_one_mail(mail_app: Flask, postbox:
     assert len(postbox.mails) == 1
 
 
+@pytest.mark.thorough
 def test_no_order_of_commands_sends_a_mail_twice(client: Any, tmp_path: Path) -> None:
     """Of two who send it at once, whoever asks Redis first, and however far the other one is by then."""
     turns, file = Turns(client), tmp_path / "mails"

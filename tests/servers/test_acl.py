@@ -129,8 +129,9 @@ def test_it_is_enough(server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("rules", "permission", "work"),
     [
-        *((STORE_PERMISSIONS, permission, use_sessions) for permission in STORE_PERMISSIONS),
-        *((PERMISSIONS, permission, use) for permission in PERMISSIONS),
+        pytest.param(rules, permission, work, marks=pytest.mark.thorough if number % 5 else ())
+        for rules, work in ((STORE_PERMISSIONS, use_sessions), (PERMISSIONS, use))
+        for number, permission in enumerate(rules)
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )

@@ -16,7 +16,7 @@ from flask import Flask, session
 from support.apps import SECRET_KEY, interface_of, route
 from support.project import PERMISSIONS
 from support.servers import PATIENCE
-from support.tiers import rounds
+from support.tiers import rounds, spread
 from support.topology import HOST, ClusterGroup, at_once, free_ports, live, running, wait_until
 
 from _redis_store import cli
@@ -302,7 +302,7 @@ def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
     store.client.close()
 
 
-@pytest.mark.parametrize("timeout", [0, 5, None])
+@pytest.mark.parametrize("timeout", spread([5, 0, None], 3))
 def test_a_client_of_several_servers_is_used_as_one_of_redis_py(group: ClusterGroup, timeout: float | None) -> None:
     """Also by what Python looks for in the class of an object. A caller may wait for no connection, or for ever."""
     with connect(group.url, timeout=timeout) as client:

@@ -64,6 +64,7 @@ def test_another_authority_name_scheme_or_password_is_refused(
     assert "hunter" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_a_cluster_of_too_old_a_version_is_refused(tmp_path: Path) -> None:
     """redis-py's client of a Cluster would drop ``ssl_min_version``, as other options that it does not know."""
     options = ["--cluster-enabled", "yes", "--cluster-port", str(free_ports(1)[0])]
