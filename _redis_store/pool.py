@@ -13,7 +13,9 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from queue import Empty, SimpleQueue
+from socket import SHUT_RDWR
 from typing import Any
 from weakref import ref
 
@@ -22,7 +24,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError, ResponseError, Time
 
 from _redis_store.failure import NO_CONNECTION
 from _redis_store.parser import NO_HIREDIS, Parser
-from _redis_store.watch import NO_SOCKET, check_health, hang_up, make_ready
+from _redis_store.watch import NO_SOCKET, check_health, make_ready
 
 ANSWERED = (ResponseError, WatchError)  # after these, redis-py has read all the answers of a pipeline or a transaction
 
@@ -118,7 +120,9 @@ class Pool(ConnectionPool):
         while connection := self._pop():
             self.drop(connection)
         for connection in self._connections if inuse_connections else ():
-            hang_up(connection)
+            if sock := connection._sock:
+                with suppress(OSError):  # closed meanwhile
+                    sock.shutdown(SHUT_RDWR)  # not close(): its user might go on to read what is the next connection's
 
     def leave_master(self, error: ReadOnlyError) -> Exception:
         """Close the idle connections, for their server is a replica now; return the error to raise."""

@@ -1,11 +1,9 @@
-"""Whether an idle connection can be used: it is open, and there is nothing in it to read. And how one in use ends."""
+"""Whether an idle connection can be used: it is open, and there is nothing in it to read."""
 
 from __future__ import annotations
 
 import select
-import socket
 import sys
-from contextlib import suppress
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -42,16 +40,6 @@ def check_health(connection: Any) -> None:
             raise
         _connect_anew(connection)
         connection.watch = watch(connection)
-
-
-def hang_up(connection: Any) -> None:
-    """Let a call on this connection fail, whose thread closes it then.
-
-    Closed by another thread, its file descriptor could be the next connection's before that call reads from it.
-    """
-    if sock := connection._sock:
-        with suppress(OSError):  # its user was faster
-            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _connect_anew(connection: Any) -> None:
