@@ -85,14 +85,14 @@ def _find_all(header: str, name: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=8)  # to begin an HMAC costs more than to copy one
-def _begin_signatures(keys: tuple[str | bytes, ...]) -> list[hmac.HMAC]:
-    """Return an HMAC-SHA-256 for each key, the current one first, as itsdangerous' key derivation "hmac" makes them."""
-    derived = [hmac.digest(want_bytes(key), SALT.encode(), "sha256") for key in reversed(keys)]
-    return [hmac.new(key, digestmod="sha256") for key in derived]
+def _begin_signature(key: str | bytes) -> hmac.HMAC:
+    """Return an HMAC-SHA-256, with the key that itsdangerous' key derivation "hmac" makes."""
+    return hmac.new(hmac.digest(want_bytes(key), SALT.encode(), "sha256"), digestmod="sha256")
 
 
-def _finish_signature(begun: hmac.HMAC, text: str) -> str:
-    signature = begun.copy()
+@functools.lru_cache(maxsize=1024)  # a visitor comes back with the cookie of the last answer, and mostly soon
+def _sign(key: str | bytes, text: str) -> str:
+    signature = _begin_signature(key).copy()
     signature.update(text.encode())
     return base64_encode(signature.digest()).decode()
 
@@ -122,7 +122,7 @@ def make(settings: Settings, sid: str, permanent: bool) -> str:
     if settings.keys is None:
         return sid
     signed = f"{sid}.{'p' if permanent else 'b'}.{_encode_time(int(settings.clock()))}"
-    return f"{signed}.{_finish_signature(_begin_signatures(settings.keys)[0], signed)}"
+    return f"{signed}.{_sign(settings.keys[-1], signed)}"
 
 
 def set_on(response: Response, name: str, value: str, max_age: int | None, attributes: dict[str, Any]) -> None:
@@ -180,11 +180,8 @@ def _is_good(settings: Settings, cookie: Cookie, now: float) -> bool:
         return True
     if not -CLOCK_SKEW <= int(now) - cookie.signed_at <= settings.max_age:
         return False
-    for begun in _begin_signatures(settings.keys):
-        # As text: of the several spellings of one signature in base64, only ours counts.
-        if hmac.compare_digest(_finish_signature(begun, cookie.signed), cookie.signature):
-            return True
-    return False
+    # As text: of the several spellings of one signature in base64, only ours counts.
+    return any(hmac.compare_digest(_sign(key, cookie.signed), cookie.signature) for key in reversed(settings.keys))
 
 
 def is_due(settings: Settings, signed_at: int) -> bool:
