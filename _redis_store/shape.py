@@ -35,15 +35,12 @@ def has_jsons_types(session: Mapping[str, Any], record: bytes) -> bool:
             return False
         if float in types and holds(record, b"null") and not all(isfinite(x) for x in level if type(x) is float):
             return False  # NaN and infinity are written as null
-        if dict not in types and list not in types:
-            return True
-        inside: list[Any] = [one for one in level if type(one) is list]
         if dict in types:
-            dicts = [one for one in level if type(one) is dict]
-            if not _TEXT.issuperset(map(type, chain.from_iterable(dicts))):
+            if not _TEXT.issuperset(map(type, chain.from_iterable([one for one in level if type(one) is dict]))):
                 return False
-            inside += map(dict.values, dicts)
-        level = list(chain.from_iterable(inside))
+        elif list not in types:
+            return True
+        level = get_referents(*level)  # what dicts and lists hold; of the other types, nothing
     return False
 
 
@@ -64,5 +61,5 @@ def is_deep(session: dict[str, Any], record: bytes) -> bool:
         brackets = rest
     level: list[Any] = [session]
     for _ in range(MAX_DEPTH):
-        level = get_referents(*level)  # what dicts and lists hold; of the other types, nothing
+        level = get_referents(*level)
     return any(type(one) is dict or type(one) is list for one in level)
