@@ -13,7 +13,7 @@ from _redis_store.change import changed_keys, is_empty, owners_of
 from _redis_store.cookie import Cookie, choose, is_due, read_all
 from _redis_store.marks import ACCESSED, GIVEN_SID, SKIP_REFRESH
 from _redis_store.outage import SessionUnavailable, for_views, is_tearing_down
-from _redis_store.record import load_record, may_have_tags
+from _redis_store.record import load_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings
 from _redis_store.signals import tell, unavailable, unreadable
@@ -33,7 +33,7 @@ class RedisSession(SecureCookieSession):
     sid = ""  #: empty: the visitor has no session
     loaded = False  #: whether reading the record was tried
     record = b""  #: what was in Redis; empty: nothing, or nothing usable
-    snapshot: Snapshot = ()  #: of what that is; none, if there are tags in it
+    snapshot: Snapshot = ()  #: of what that is
     signed_at = 0  #: when the cookie was signed (Unix time); 0: it is not
     failure: StoreUnavailable | None = None  #: why it could not be read
     hidden = False  #: whether the session then was empty for somebody, instead of raising
@@ -162,8 +162,8 @@ class RedisSession(SecureCookieSession):
         session = load_record(record)
         if record is not None and session is not None:
             dict.update(self, session)  # not self.update: nothing is modified yet
-            snapshot = () if may_have_tags(record) else take_snapshot(session)  # self may hold more, set before
-            self.remember(record, owners_of(session, self.settings.owner_keys), snapshot)
+            # Of what was read: self may hold more, set before.
+            self.remember(record, owners_of(session, self.settings.owner_keys), take_snapshot(session))
         elif record is not None:
             tell(unreadable, "record")
 

@@ -15,7 +15,7 @@ from marshal import dumps
 from typing import Any
 
 from _redis_store.failure import raise_interruption
-from _redis_store.record import dump_record, is_plain, respell
+from _redis_store.record import dump_record, is_plain, may_have_tags, respell
 
 Snapshot = Sequence[bytes]  # one for each item of the session, in its order
 
@@ -38,7 +38,8 @@ def dump_changed(session: Mapping[str, Any], record: bytes, before: Snapshot, *,
     now = take_snapshot(session) if before else ()
     if now and now == before:
         return None
-    dumped = dump_record(session, new_items(session, now, before))
+    new = session if may_have_tags(record) else new_items(session, now, before)  # what is as it was may need its tag
+    dumped = dump_record(session, new)
     if dumped == record:
         return None
     if modified and is_plain(record):  # the usual case
