@@ -23,6 +23,7 @@ From the request to Redis, below redis_store.py, which has Flask's hooks:
     shape       of what types a session is, and how deep: pure
     tags        types that JSON lacks: pure
     cookie      the sid's signature, and its time: pure
+    lifetime    both limits, and when a refresh is due: pure
     sid         a session's name: pure
     settings    what each may be, and all of them as a request sees them
     outage      the 503

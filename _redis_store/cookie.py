@@ -1,4 +1,4 @@
-"""The cookie that carries the sid, and how long it lives. Pure, but for what changes a response.
+"""The cookie that carries the sid. Pure, but for what changes a response.
 
 A signed cookie is ``<sid>.<p or b>.<time of signing>.<signature>``: "p" for a permanent session, "b" for one that
 ends with the browser. Time and signature are those of an itsdangerous ``TimestampSigner``.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hmac
 import logging
-import math
 import re
 import time
 from base64 import urlsafe_b64decode
@@ -21,8 +20,9 @@ from werkzeug import Response
 from werkzeug.http import dump_cookie
 from werkzeug.sansio.http import parse_cookie
 
+from _redis_store.lifetime import time_left
 from _redis_store.settings import Settings
-from _redis_store.sid import SID, began_at
+from _redis_store.sid import SID
 
 log = logging.getLogger("redis_store")
 
@@ -31,18 +31,6 @@ SALT = "redis-session"  # what the same key signed for another purpose is no ses
 
 #: Nothing that does not look exactly so reaches the signature check, much less Redis.
 _SIGNED = re.compile(rf"(({SID.pattern})\.([pb])\.([A-Za-z0-9_-]{{6,8}}))\.([A-Za-z0-9_-]{{43}})", re.ASCII)
-
-
-def time_left(settings: Settings, sid: str, now: float) -> float:
-    """Return the seconds until SESSION_ABSOLUTE_LIFETIME ends the session; infinite without it, or if koa began it."""
-    if settings.absolute_max_age == math.inf or (began := began_at(sid)) is None:
-        return math.inf
-    return began + settings.absolute_max_age - now
-
-
-def max_age_of(settings: Settings, sid: str, now: float) -> int:
-    """Return the seconds for EX and Max-Age: what is left within both limits."""
-    return max(1, int(min(settings.max_age, time_left(settings, sid, now))))
 
 
 class Cookie(NamedTuple):
@@ -182,9 +170,3 @@ def _is_good(settings: Settings, cookie: Cookie, now: float) -> bool:
         return False
     # As text: of the several spellings of one signature in base64, only ours counts.
     return any(hmac.compare_digest(_sign(key, cookie.signed), cookie.signature) for key in reversed(settings.keys))
-
-
-def is_due(settings: Settings, signed_at: int) -> bool:
-    """Return whether a cookie is old enough for a refresh; one that is not signed does not tell, and always is."""
-    after = settings.refresh_after
-    return settings.refreshes and (after == 0 or int(settings.clock()) - signed_at > after)

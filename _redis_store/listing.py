@@ -10,7 +10,7 @@ from typing import Any
 
 from _redis_store import signals
 from _redis_store.change import owners_of
-from _redis_store.cookie import time_left
+from _redis_store.lifetime import time_left
 from _redis_store.owners import GRACE, OwnerIndex, names
 from _redis_store.record import load_record
 from _redis_store.settings import Settings

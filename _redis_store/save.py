@@ -6,7 +6,7 @@ import logging
 
 from _redis_store import signals
 from _redis_store.change import is_empty
-from _redis_store.cookie import is_due, max_age_of
+from _redis_store.lifetime import is_due, max_age_of
 from _redis_store.owners import OwnerIndex, names
 from _redis_store.record import dump_record
 from _redis_store.sender import StoreUnavailable

@@ -10,7 +10,8 @@ from typing import Any
 from flask.sessions import SecureCookieSession
 
 from _redis_store.change import changed_keys, is_empty, owners_of
-from _redis_store.cookie import Cookie, choose, is_due, read_all
+from _redis_store.cookie import Cookie, choose, read_all
+from _redis_store.lifetime import is_due
 from _redis_store.marks import ACCESSED, GIVEN_SID, SKIP_REFRESH
 from _redis_store.outage import SessionUnavailable, for_views, is_tearing_down
 from _redis_store.record import load_record

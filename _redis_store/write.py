@@ -14,7 +14,7 @@ from typing import Any
 
 from _redis_store import signals
 from _redis_store.change import Change, owners_of
-from _redis_store.cookie import max_age_of
+from _redis_store.lifetime import max_age_of
 from _redis_store.owners import OwnerIndex, decode, names
 from _redis_store.record import Session, dump_record, load_record
 from _redis_store.sender import Command, CrossSlot, StoreUnavailable

@@ -22,10 +22,10 @@ from _redis_store.cookie import (
     Cookie,
     _find_all,
     choose,
-    is_due,
     make,
     read_all,
 )
+from _redis_store.lifetime import is_due
 from _redis_store.settings import Settings, read
 from _redis_store.sid import SID, began_at, new_sid
 
