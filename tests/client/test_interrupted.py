@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import json
 import os
 import subprocess
@@ -54,7 +55,8 @@ def is_checkpoint(frame: FrameType, instruction: int) -> bool:
 def break_off(at: int, again: int = 0, look: Callable[[int], Any] | None = None) -> Iterator[list[int]]:
     """Raise Interrupted at a checkpoint of client, pool and redis-py, maybe once more; yields how many there were.
 
-    `look` is called at each of them, with its number, and may raise something else.
+    `look` is called at each of them, with its number, and may raise something else. No garbage is collected meanwhile:
+    its finalizers have checkpoints, too.
     """
     counted, places = [0], {at, at + again}
     before: dict[FrameType, int] = {}
@@ -76,11 +78,13 @@ def break_off(at: int, again: int = 0, look: Callable[[int], Any] | None = None)
         return trace
 
     tracer = sys.gettrace()
+    gc.disable()
     sys.settrace(trace)
     try:
         yield counted
     finally:
         sys.settrace(tracer)
+        gc.enable()
         before.clear()
 
 
