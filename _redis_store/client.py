@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 from _redis_store.parser import Parser
 from _redis_store.pool import Pool
 
+LARGE = 2**16  # bytes of a word that is sent by itself
 NOT_FOR_CALLBACKS = {NEVER_DECODE, EMPTY_RESPONSE, "keys"}  # options of a command that its response callback never sees
 
 
@@ -38,11 +39,12 @@ class Client(Redis):
         """Send a command, and return its answer as redis-py's method does; `options` are the same."""
         if self.connection or command[0][:7] in ("HIMPORT", b"HIMPORT"):  # what depends on the state of a connection
             return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
-        data = self._pack_all((command,))
+        pieces = self._pack_all((command,))
         pool = self.connection_pool
         connection = pool.take()
         try:
-            connection._sock.sendall(data)
+            for piece in pieces:
+                connection._sock.sendall(piece)
             answer = self._read_answer(connection._parser, NEVER_DECODE in options)
         except BaseException as error:
             self._close(connection, error)
@@ -65,11 +67,12 @@ class Client(Redis):
         """
         if not commands:
             return []
-        data = self._pack_all(commands)
+        pieces = self._pack_all(commands)
         pool = self.connection_pool
         connection = pool.take()
         try:
-            connection._sock.sendall(data)
+            for piece in pieces:
+                connection._sock.sendall(piece)
             answers = self._read_answers(connection._parser, len(commands), NEVER_DECODE in options)
         except BaseException as error:
             self._close(connection, error)
@@ -81,14 +84,18 @@ class Client(Redis):
         """Return redis-py's pipeline, which closes its connection when it is abandoned half-way."""
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
-    def _pack_all(self, commands: Sequence[tuple[Any, ...]]) -> bytes:
-        """Return the commands as Redis wants them: the usual ones in a third of the time that redis-py takes."""
-        parts = []
+    def _pack_all(self, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        """Return the commands as Redis wants them: the usual ones in a third of the time that redis-py takes.
+
+        In pieces, so that a large word is not copied.
+        """
+        pieces: list[bytes] = []
+        small: list[bytes] = []  # what goes out with the next piece
         for command in commands:
             name = command[0]
             if not self._is_utf8 or type(name) is not str or not name.isalnum():  # "CONFIG GET" is two words
                 return self._pack_unusual(commands)
-            parts.append(b"*%d" % len(command))
+            small.append(b"*%d\r\n" % len(command))
             for word in command:
                 if type(word) is str:
                     word = word.encode()
@@ -96,11 +103,15 @@ class Client(Redis):
                     word = repr(word).encode()
                 elif type(word) is not bytes:
                     return self._pack_unusual(commands)
-                parts += (b"$%d" % len(word), word)  # apart, so that a large one is copied once
-        return b"\r\n".join([*parts, b""])
+                if len(word) < LARGE:
+                    small.append(b"$%d\r\n%b\r\n" % (len(word), word))
+                else:
+                    pieces += (b"".join([*small, b"$%d\r\n" % len(word)]), word)
+                    small = [b"\r\n"]
+        return [*pieces, b"".join(small)]
 
-    def _pack_unusual(self, commands: Sequence[tuple[Any, ...]]) -> bytes:
-        return b"".join([part for command in commands for part in self._pack(*command)])
+    def _pack_unusual(self, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        return [b"".join([part for command in commands for part in self._pack(*command)])]
 
     def _close(self, connection: Any, error: BaseException) -> None:
         """Close a connection on which anything went wrong; raise redis-py's kinds of errors for the system's."""

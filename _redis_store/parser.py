@@ -29,13 +29,9 @@ class Parser(_RESP2Parser):
         data = self._sock.recv(self.socket_read_size)
         end = data.find(b"\r\n")
         kind = data[:1] if end > 0 else b""  # without the end of a line there is nothing to go by yet
-        if kind == b"$" and (size := int(data[1:end])) >= 0:
-            stop = end + 4 + size
-            if len(data) < stop:
-                data = self._complete(data, stop)
-            if len(data) == stop:
-                answer = data[end + 2 : -2]
-                return answer if disable_decoding else self.encoder.decode(answer)
+        if kind == b"$" and (size := int(data[1:end])) >= 0 and (missing := end + size + 4 - len(data)) >= 0:
+            answer = self._complete(data[end + 2 :], size) if missing else data[end + 2 : -2]
+            return answer if disable_decoding else self.encoder.decode(answer)
         if kind == b":" and end == len(data) - 2:
             return int(data[1:end])
         return self._read_slowly(data, 1, disable_decoding)[0]
@@ -60,15 +56,16 @@ class Parser(_RESP2Parser):
         self._buffer._buffer.seek(0)
         return [self.read_response(disable_decoding) for _ in range(number)]
 
-    def _complete(self, data: bytes, size: int) -> bytes:
-        """Return `data` and what is left of a large text, which is copied once, and not for each piece."""
-        pieces, left = [data], size - len(data)
-        while left > 0:
-            if not (piece := self._sock.recv(MAX_PIECE)):
+    def _complete(self, begin: bytes, size: int) -> bytes:
+        """Return a text that begins so; read it, and the end of its line. It is copied once, and not for each piece."""
+        pieces, left = [begin], size - len(begin)
+        while left > -2:
+            if not (piece := self._sock.recv(min(left, MAX_PIECE) if left > 0 else left + 2)):
                 raise ConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
-            pieces.append(piece)
+            if left > 0:
+                pieces.append(piece)
             left -= len(piece)
-        return b"".join(pieces)
+        return b"".join(pieces)[:size]  # it is itself, but where `begin` had the half of that end
 
 
 def _parse(data: bytes, start: int) -> tuple[Any, int]:

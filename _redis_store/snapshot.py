@@ -39,6 +39,7 @@ def dump_changed(session: Mapping[str, Any], record: bytes, before: Snapshot, *,
     if now and now == before:
         return None
     new = session if may_have_tags(record) else new_items(session, now, before)  # what is as it was may need its tag
+    del now  # as large as the record, whose memory it frees
     dumped = dump_record(session, new)
     if dumped == record:
         return None

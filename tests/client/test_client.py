@@ -38,6 +38,7 @@ COMMANDS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     (("NO SUCH COMMAND",), {}),
     (("EVAL", "return {1, {2, redis.error_reply('E no')}}", 0), {}),
     (("ECHO", b"\xff" * 70_000), {}),
+    (("EVAL", "return {#ARGV[1], #ARGV[2], ARGV[3]}", 0, "a" * 70_000, "b" * 70_000, "x"), {}),
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,32 +28,45 @@ ANSWERS = [
 ]
 
 
+class Arriving:
+    """A socket to which bytes come in pieces: one recv() returns one, or what fits. An empty one is the end."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = list(pieces)
+
+    def recv(self, size: int) -> bytes:
+        if not self.pieces:
+            raise builtins.TimeoutError("timed out")
+        piece = self.pieces[0]
+        self.pieces[:1] = [piece[size:]] if piece[size:] or not piece else []
+        return piece[:size]
+
+    def settimeout(self, seconds: float) -> None:
+        """Nothing waits."""
+
+
 def read(
     kind: type[_RESP2Parser], pieces: Sequence[bytes], number: int, *, together: int = 1, **options: Any
 ) -> list[Any]:
-    """So many answers, or the error that ends them, from bytes that arrive in these pieces. An empty one: the end.
+    """So many answers, or the error that ends them, from bytes that arrive in these pieces.
 
     The first are those to so many commands of one write; all after them are read by redis-py's method.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # one recv() returns one piece
-    with ours, theirs:
-        connection = Pool(protocol=2, socket_timeout=0.05, **options).make_connection()
-        connection.set_parser(kind)
-        connection._sock = ours
-        ours.settimeout(0.05)
-        connection._parser.on_connect(connection)
-        for piece in pieces:
-            theirs.send(piece) if piece else theirs.close()
-        parser = connection._parser
-        found: list[Any] = []
-        try:
-            if isinstance(parser, Parser):
-                found += parser.read_answers(together, True) if together > 1 else [parser.read_answer(True)]
-            while len(found) < number:
-                found.append(parser.read_response(len(found) < together))
-        except Exception as error:
-            found.append(error)
-        return [(type(answer), str(answer)) if isinstance(answer, Exception) else answer for answer in found]
+    connection = Pool(protocol=2, socket_timeout=0.05, **options).make_connection()
+    connection.set_parser(kind)
+    connection._sock = Arriving(pieces)
+    parser = connection._parser
+    parser.on_connect(connection)
+    found: list[Any] = []
+    try:
+        if isinstance(parser, Parser):
+            found += parser.read_answers(together, True) if together > 1 else [parser.read_answer(True)]
+        while len(found) < number:
+            found.append(parser.read_response(len(found) < together))
+    except Exception as error:
+        found.append(error)
+    connection._sock = None
+    return [(type(answer), str(answer)) if isinstance(answer, Exception) else answer for answer in found]
 
 
 @pytest.mark.parametrize("decode_responses", [False, True])
