@@ -9,7 +9,7 @@ help:  ## this list
 run: .venv/ready  ## the app, on a Redis inside its process: http://127.0.0.1:5000
 	.venv/bin/flask run
 
-test: .venv/ready  ## each promise, in some three minutes; ARGS="tests/roles -k limit" chooses
+test: .venv/ready  ## each promise, in some two minutes; ARGS="tests/roles -k limit" chooses
 	$(PYTHON) -m pytest $(ARGS)
 
 thorough: .venv/ready  ## the same with every round, order and fault

@@ -239,6 +239,7 @@ def test_flask_run_is_all_that_it_takes(launch: Any) -> None:
     assert "You are signed in as <strong>ada</strong>" in page
 
 
+@pytest.mark.thorough
 def test_run_on_redis_runs_it_on_a_redis_of_its_own(launch: Any, tmp_path: Path) -> None:
     """The script starts a server, shows how to look at it and how to work for it, and takes it away in the end."""
     find_redis_server()  # which the script needs

@@ -28,6 +28,7 @@ def words_of(command: str) -> list[str]:
     return [command, *([] if command in ("list", "stats") else ["abcdef"])]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_embedded_app_has_nothing_to_show(command: str) -> None:
     """Its sessions are in the server's process, not in that of the command, which says what to do."""
@@ -101,6 +102,7 @@ def test_a_client_that_decodes_responses_works_too(app: Flask, server: Any) -> N
     assert [row["handle"] for row in lines(app, "list", "--owner", "ada")] == [handle_of(sid)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(command: str) -> None:
     """--help works without a Redis, and is one line in the help of all."""

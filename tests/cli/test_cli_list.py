@@ -217,6 +217,7 @@ def test_long_names_do_not_break_the_table(name: str, app: Flask) -> None:
     assert all(len(line) <= 100 for line in run(app, "revoke", sid, answer="n\n").output.splitlines())
 
 
+@pytest.mark.thorough
 def test_a_terminal_that_lacks_a_letter_gets_an_escape(server: Any) -> None:
     """Not a traceback."""
     run = flask(server, "list", PYTHONIOENCODING="cp1252", owner="李")

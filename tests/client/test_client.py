@@ -199,6 +199,7 @@ def wait_for(connection: Any, size: int = 1) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.thorough
 def test_callers_wait_only_so_long_for_a_connection(server: RedisServer) -> None:
     """Then it is redis-py's own error, which says that Redis was not asked."""
     client: Any = server.connect(max_connections=2, timeout=0.2)

@@ -48,6 +48,7 @@ VERBS: dict[str, Callable[[RedisStore], Any]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", VERBS)
 @pytest.mark.parametrize("idle", [1, pytest.param(5, marks=pytest.mark.thorough)])
 def test_what_may_be_sent_twice_is_sent_on_a_new_connection(proxy: Proxy, name: str, idle: int) -> None:
@@ -60,6 +61,7 @@ def test_what_may_be_sent_twice_is_sent_on_a_new_connection(proxy: Proxy, name: 
         assert VERBS[name](store.within(PATIENCE))
 
 
+@pytest.mark.thorough
 def test_what_may_not_be_sent_twice_fails_once(proxy: Proxy) -> None:
     """Nobody knows whether it arrived. The next command has a new connection."""
     store = RedisStore(proxy.connect())
@@ -70,6 +72,7 @@ def test_what_may_not_be_sent_twice_fails_once(proxy: Proxy) -> None:
     assert store.add("sid", {"n": 1})
 
 
+@pytest.mark.thorough
 def test_forgotten_connections_do_not_open_the_circuit_breaker(proxy: Proxy) -> None:
     """They say nothing of Redis, however many threads meet one at a time."""
     store = RedisStore(proxy.connect())
@@ -82,6 +85,7 @@ def test_forgotten_connections_do_not_open_the_circuit_breaker(proxy: Proxy) -> 
     assert store.sender.breaker.timeouts == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["execute_command", "execute_all", "pipeline"])
 def test_each_way_of_sending_tells_that_the_connection_was_idle(proxy: Proxy, way: str) -> None:
     """redis-py's own pipeline as well; a connection just made is another matter."""
@@ -102,6 +106,7 @@ def test_each_way_of_sending_tells_that_the_connection_was_idle(proxy: Proxy, wa
         proxy.forget(new=True)
 
 
+@pytest.mark.thorough
 def test_a_health_check_covers_what_may_not_be_sent_twice(proxy: Proxy) -> None:
     """An option of redis-py's: a PING before the command, now and then."""
     store = RedisStore(proxy.connect(health_check_interval=1))
@@ -136,6 +141,7 @@ def test_no_page_of_a_session_notices(app: Flask, proxy: Proxy, path: str) -> No
         assert browser.get(path).status_code == 200
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["/read", pytest.param("/login", marks=pytest.mark.thorough)])
 def test_a_server_that_froze_is_told_in_time(app: Flask, make_server: Any, path: str) -> None:
     """With idle connections, too: within a second, and at once when a few have waited."""

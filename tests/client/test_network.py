@@ -30,6 +30,7 @@ TIMEOUT = 0.03  # seconds, on a bad network
 ANSWERS = b"$7\r\nthe key\r\n$-1\r\n$7\r\nthe key\r\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("place", range(1, len(ANSWERS)))
 @pytest.mark.parametrize("fault", ["split", "cut", "late"])
 def test_an_answer_may_break_at_every_place(proxy: Proxy, place: int, fault: str) -> None:

@@ -79,6 +79,7 @@ def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Pat
     assert again.read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.thorough
 def test_an_app_imports_the_wheel(python: Path, app: Path) -> None:
     """Where nothing of this repository is on the path."""
     assert "/password" in run(python, "-m", "flask", "routes", cwd=app)

@@ -146,6 +146,7 @@ def test_a_view_that_is_slower_than_its_lease_is_named_in_the_log(
     assert desk.ask() == {"run": 2}
 
 
+@pytest.mark.thorough
 def test_a_wait_is_not_longer_than_a_lease(app: Flask, client: Any) -> None:
     """Then the view runs for whoever waited, and no answer of theirs is kept."""
     desk = Slow(app, 1, lease=1)

@@ -101,6 +101,7 @@ def test_the_demo_says_that_it_could_not_forget(redis: fakeredis.FakeServer) -> 
     assert web.post("/posts/trending/forget", headers=demo.OURS).status_code == 503
 
 
+@pytest.mark.thorough
 def test_a_redis_that_does_not_answer_costs_a_request_its_time_budget_at_most(server: RedisServer) -> None:
     """And after some of them nothing: the circuit breaker is open."""
     proxy = Proxy(str(server.socket))

@@ -62,6 +62,7 @@ def run(app: Flask, kind: type[Worker] = InProcess) -> None:
         make_worker(kind).work(burst=True)
 
 
+@pytest.mark.thorough
 def test_it_is_enough_for_a_worker(jobs_app: Flask, server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """For all that a job comes to, and for an operator."""
     use(server, server.log_in(*WORKER_PERMISSIONS), caplog)

@@ -28,6 +28,7 @@ def jobs_of(client: Any) -> int:
     return len(client.keys("rq:job:*"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", ["stopped", "frozen", "full"])
 def test_a_mail_that_cannot_be_enqueued_is_a_503(make_server: Any, fault: str) -> None:
     """Within a second, and never a 303: what the visitor is told is true. Sent again afterwards, it is one job."""
@@ -126,6 +127,7 @@ def test_where_nobody_may_ask_for_the_policy_the_job_is_enqueued(
 # Where there is no worker -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_on_a_redis_inside_the_process_the_page_sends_the_mail_itself(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is enqueued there, and the commands say why they cannot help."""
     app = create_app({"TESTING": True})
@@ -172,6 +174,7 @@ def test_a_worker_waits_longer_than_a_page_may(jobs_app: Flask, server: RedisSer
     assert client.connection_pool.connection_kwargs["socket_timeout"] == 0.25
 
 
+@pytest.mark.thorough
 def test_a_client_that_decodes_is_no_problem(server: RedisServer) -> None:
     """For RQ it is one that does not."""
     app = make_app(server.connect(decode_responses=True))

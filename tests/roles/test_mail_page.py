@@ -177,6 +177,7 @@ def test_a_mail_server_that_fails_is_a_502(mail_app: Flask, postbox: Postbox, aw
     assert len(postbox.mails) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Session.login_data is deprecated", "ignore:Requiring AUTH")  # of aiosmtpd
 def test_a_password_goes_to_a_server_with_a_good_certificate_only(
     mail_app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

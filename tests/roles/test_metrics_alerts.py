@@ -266,6 +266,7 @@ def site(make_server: Any, tmp_path: Path) -> Iterator[Site]:
         yield Site(make_server, tmp_path, stack)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "fault",
     [

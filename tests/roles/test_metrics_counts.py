@@ -151,6 +151,7 @@ def test_the_wait_for_redis_is_measured_by_verb(app: Flask, client: Any) -> None
     }
 
 
+@pytest.mark.thorough
 def test_a_wait_that_was_in_vain_is_measured(make_server: Any) -> None:
     """Such as one for a Redis that does not answer: it is in the slowest bucket."""
     server: RedisServer = make_server()

@@ -103,6 +103,7 @@ print(json.dumps([seen, files]))
 """
 
 
+@pytest.mark.thorough
 def test_processes_take_the_places_of_those_that_were_killed(tmp_path: Path) -> None:
     """So that nothing is lost, and a scrape reads no more files than there were processes at one time."""
     words = [sys.executable, "-c", GENERATIONS, str(tmp_path / "new")]

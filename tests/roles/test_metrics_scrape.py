@@ -82,6 +82,7 @@ def test_without_a_token_there_is_nothing_to_read() -> None:
     assert "execute_command" not in vars(client)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.1", 401), (None, 401)])
 def test_an_embedded_app_shows_them_on_its_own_machine(address: str | None, status: int) -> None:
     """Where there is no token to ask for."""
@@ -156,6 +157,7 @@ def test_fakeredis_tells_that_it_is_there() -> None:
     assert {*told} == {"redis_up", "redis_exporter_last_scrape_ping_time_seconds"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["refused", "stopped", "frozen"])
 def test_an_unreachable_redis_is_a_zero(way: str, request: pytest.FixtureRequest) -> None:
     """No 500, and within a second; what is counted in the app is there."""

@@ -112,6 +112,7 @@ def test_a_page_has_a_bounded_life(client: Any) -> None:
     assert Stream(signed_in(app)).next()[0] == "end"
 
 
+@pytest.mark.thorough
 def test_a_page_that_takes_nothing_ends(client: Any) -> None:
     """Or it would keep a thread, and one of the places, for as long as it likes."""
     app = make_app(client)
@@ -131,6 +132,7 @@ def test_a_page_that_takes_nothing_ends(client: Any) -> None:
         wait_until(lambda: not pages.streams)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_stranger_gets_no_events(client: Any, signed: bool) -> None:
     """403, for a user who is no administrator, too."""

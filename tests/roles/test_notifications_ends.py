@@ -48,6 +48,7 @@ WAYS: dict[str, Callable[[House, Any], Any]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", spread([*WAYS], 5))
 def test_a_stream_ends_within_a_second_of_its_session(real_time: House, way: str) -> None:
     """However that ends; those of other sessions go on, and what is sent meanwhile does not go to the dead one."""
@@ -89,6 +90,7 @@ def test_a_new_sid_goes_on_where_the_old_one_ended(house: House) -> None:
     assert house.listen(web, last="0-0").take(2) == texts("before", "between")
 
 
+@pytest.mark.thorough
 def test_a_browser_that_went_away_is_seen_at_once(real_time: House) -> None:
     """Its thread does not wait for the next heartbeat, whether it said goodbye or crashed."""
     pages = [real_time.open(), real_time.open()]
@@ -108,6 +110,7 @@ def test_a_browser_that_went_away_is_seen_by_its_heartbeat(house: House, monkeyp
     wait_until(lambda: not house.hub.clients)
 
 
+@pytest.mark.thorough
 def test_a_browser_that_takes_nothing_is_let_go(house: House) -> None:
     """It holds its thread no longer than a heartbeat, and no memory; what it missed it gets when it comes back."""
     house.hub.heartbeat = 0.1

@@ -31,6 +31,7 @@ def away(outage: Outage) -> Iterator[House]:
         yield house
 
 
+@pytest.mark.thorough
 def test_streams_stay_open_and_go_on_afterwards(away: House, outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
     """With heartbeats meanwhile, and one line in the log; whoever connects or sends during the outage is told."""
     web = away.sign_in()
@@ -90,6 +91,7 @@ def test_a_lost_wake_up_is_made_good(house: House, client: Any) -> None:
     assert page.next() == Event("message", id.decode(), *texts("silent"))
 
 
+@pytest.mark.thorough
 def test_a_pubsub_connection_that_died_without_a_word_is_replaced(server: RedisServer) -> None:
     """It is open, and nothing comes from it any more."""
     with Proxy(server.socket) as proxy:

@@ -61,6 +61,7 @@ def test_a_sign_out_at_the_provider_ends_all_sessions_of_that_user(site: Flask, 
     assert are_in(laptop, phone, grace, local) == [False, False, True, True]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("claims", [{"sid": "s1"}, {"sid": "s1", "sub": "ada"}], ids=["sid", "sid and sub"])
 def test_a_sign_out_of_one_session_there_ends_what_began_with_it(
     claims: dict[str, str], site: Flask, strict: Strict, enter: Any

@@ -35,6 +35,7 @@ def bounded(browser: Browser, url: str) -> requests.Response:
         return browser.visit(url)
 
 
+@pytest.mark.thorough
 def test_a_provider_that_is_away_is_a_502(own_provider: Provider, open_browser: Any, gone: Any) -> None:
     """When a sign-in begins: nothing is written, no cookie set; and with a password one can still sign in."""
     client = fakeredis.FakeRedis()
@@ -50,6 +51,7 @@ def test_a_provider_that_is_away_is_a_502(own_provider: Provider, open_browser: 
         assert browser.is_signed_in()
 
 
+@pytest.mark.thorough
 def test_a_provider_that_goes_away_is_a_502(own_provider: Provider, open_browser: Any, gone: Any) -> None:
     """When the visitor is back: the state is used up, the session that he had goes on."""
     client = fakeredis.FakeRedis()
@@ -63,6 +65,7 @@ def test_a_provider_that_goes_away_is_a_502(own_provider: Provider, open_browser
         assert "<dd>ada</dd>" in browser.visit("/account").text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("step", ["about", "token", "keys"])
 def test_no_step_waits_for_ever(
     step: str, strict: Strict, strict_browser: Browser, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +102,7 @@ def assert_unavailable(browser: Browser, url: str) -> None:
     assert dict(browser.cookies) == before
 
 
+@pytest.mark.thorough
 def test_a_state_that_cannot_be_kept_is_a_503(failing: Any, provider: Provider, open_browser: Any) -> None:
     """Nobody is sent to the provider for a state that would not be known when he comes back."""
     with serve(create_app({**CONFIG, "OAUTH_ISSUER": provider.issuer}, failing.connect())) as site:
@@ -134,6 +138,7 @@ def test_another_site_begins_no_sign_in(
             assert client.keys() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signed_in", [True, False])
 def test_a_callback_without_redis_is_a_503(
     signed_in: bool, failing: Any, provider: Provider, open_browser: Any

@@ -36,6 +36,7 @@ print(create_app(config).test_client().get("/login").status_code)
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.thorough
 def test_without_a_provider_its_libraries_need_not_be_there() -> None:
     """With one, the app does not start without them."""
     assert start(None).stdout == "200\n"

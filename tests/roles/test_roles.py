@@ -102,6 +102,7 @@ def copy_without(removed: list[str], folder: Path) -> None:
 ONE = [pytest.param([role], marks=pytest.mark.thorough, id=role) for role in ROLES]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("removed", [*ONE, pytest.param(ROLES, id="all")])
 def test_a_role_is_removed_by_its_file_and_its_line(removed: list[str], tmp_path: Path) -> None:
     """The app starts, with settings of the role still there; the other roles and all pages work as before."""

@@ -226,6 +226,7 @@ def run(client: Any, clock: StillClock, examples: int, *phases: Phase) -> None:
     run_state_machine_as_test(lambda: Machine(app, client, clock), settings=usual)  # type: ignore[arg-type]  # it takes any factory
 
 
+@pytest.mark.thorough
 def test_families_live_and_end_as_promised(client: Any, still_clock: StillClock) -> None:
     """After each of many steps, in any order."""
     run(client, still_clock, EXAMPLES, Phase.generate, Phase.shrink)

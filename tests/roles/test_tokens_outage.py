@@ -91,6 +91,7 @@ def test_an_outage_is_a_503_and_never_a_refusal(fault: Fault, caplog: pytest.Log
         assert refresh(app, token)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["login", "refresh", "logout", "logout-everywhere"])
 def test_a_request_waits_no_longer_than_it_may(proxy: Proxy, path: str, caplog: pytest.LogCaptureFixture) -> None:
     """In all its commands: after a first answer that takes 0.2 s of 0.3, nothing is left for the second one."""

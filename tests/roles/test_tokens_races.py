@@ -82,6 +82,7 @@ def test_a_login_that_did_not_look_again_would_lose_the_race(
     pytest.fail("no order lost")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["logout", "everywhere", "replay"])
 def test_a_refresh_brings_no_family_back(
     meeting: Flask, client: Any, turns: Turns, way: str, still_clock: StillClock
@@ -102,6 +103,7 @@ def test_a_refresh_brings_no_family_back(
         assert refresh(meeting, got[0] or token) is None, order
 
 
+@pytest.mark.thorough
 def test_two_refreshes_in_any_order_give_one_successor(meeting: Flask, client: Any, turns: Turns) -> None:
     """Whoever loses the compare-and-set looks again, and repeats what the other one got."""
     for order in orders(4, 4):

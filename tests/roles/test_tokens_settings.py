@@ -69,6 +69,7 @@ def test_without_a_key_there_is_no_api() -> None:
     assert "tokens" in on.blueprints
 
 
+@pytest.mark.thorough
 def test_the_embedded_app_needs_no_key() -> None:
     """It makes one, another each time."""
     first, second = (create_app({"TESTING": True}) for _ in range(2))

@@ -118,6 +118,7 @@ def use_notifications(app: Flask, session_key: str) -> None:
     assert not logged
 
 
+@pytest.mark.thorough
 def test_it_is_enough(server: RedisServer) -> None:
     """For all that the code does; and Redis takes the lines as they stand."""
     use_sessions(server.log_in(*STORE_PERMISSIONS))
@@ -126,6 +127,7 @@ def test_it_is_enough(server: RedisServer) -> None:
         assert server.connect().execute_command(*line.split())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rules", "permission", "work"),
     [

@@ -302,6 +302,7 @@ def test_callers_wait_for_a_connection_to_a_server(group: ClusterGroup) -> None:
     store.client.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("timeout", spread([5, 0, None], 3))
 def test_a_client_of_several_servers_is_used_as_one_of_redis_py(group: ClusterGroup, timeout: float | None) -> None:
     """Also by what Python looks for in the class of an object. A caller may wait for no connection, or for ever."""

@@ -31,6 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.stop()
 
 
+@pytest.mark.thorough
 def test_a_user_signs_in_and_out_over_tls(site: Site) -> None:
     """With a cookie that only this host gets, and only over TLS."""
     browser = site.sign_in()
@@ -138,6 +139,7 @@ def test_the_image_has_all_that_the_app_needs(tmp_path: Path) -> None:
     assert run.stdout == f"{{{str(tmp_path)!r}}}\n", run.stderr
 
 
+@pytest.mark.thorough
 def test_the_compose_file_names_files_that_are_there() -> None:
     """And those that deploy/make-secrets and the operator make."""
     text = (DEPLOY / "compose.yml").read_text()

@@ -76,6 +76,7 @@ def test_nobody_gets_in_without_a_password(server: TcpServer) -> None:
         client.get("SESSION:x")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "MONITOR", "GET other", "ACL LIST"])
 def test_the_app_may_do_no_more_than_its_part(command: str, deployment: Deployment, server: TcpServer) -> None:
     """Whoever takes over the app cannot empty Redis, nor read what is not the app's."""
@@ -100,6 +101,7 @@ def test_the_secrets_are_for_the_demo_app_and_hashed_in_redis(deployment: Deploy
 # What survives a restart --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_what_was_acknowledged_survives_kill_9(server: TcpServer, store: RedisStore, admin: Any) -> None:
     """`appendonly`, `appendfsync everysec`: what the kernel has; a slow disk costs the last two seconds, no more."""
     number = rounds(100, 2500)
@@ -157,6 +159,7 @@ def test_appendonly_over_a_folder_with_an_rdb_file_only_comes_up_empty(deploymen
     assert RedisStore(server.connect()).get(sid) == {"n": 1}
 
 
+@pytest.mark.thorough
 def test_an_rdb_file_that_cannot_be_written_stops_the_writes(server: TcpServer, admin: Any, store: RedisStore) -> None:
     """`stop-writes-on-bgsave-error`: a change fails, reading goes on; and the next good one ends it."""
     sid = store.set({"n": 1})

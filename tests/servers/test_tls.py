@@ -40,11 +40,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServer]:
         yield server
 
 
+@pytest.mark.thorough
 def test_an_authority_that_is_trusted_is_accepted(server: TcpServer) -> None:
     """With the option ``ssl_ca_certs`` in the URL a session lives as it does elsewhere."""
     live(server.connect())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("part", "other", "reason"),
     [
@@ -80,6 +82,7 @@ def test_a_cluster_of_too_old_a_version_is_refused(tmp_path: Path) -> None:
             RedisStore(connect(f"{url}&ssl_min_version=772", **waits)).get("x")
 
 
+@pytest.mark.thorough
 def test_a_server_that_never_shakes_hands_costs_one_timeout() -> None:
     """It accepts the connection, and says nothing."""
     with socket.create_server((HOST, 0)) as silent:

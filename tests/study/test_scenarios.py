@@ -31,6 +31,7 @@ def test_redis_store_keeps_the_promise(name: str, backend: str, request: pytest.
     assert run.verdict.held, run.verdict.seen
 
 
+@pytest.mark.thorough
 @EACH
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_thirty_lines_break_the_promise(name: str, backend: str, request: pytest.FixtureRequest) -> None:
@@ -39,6 +40,7 @@ def test_the_thirty_lines_break_the_promise(name: str, backend: str, request: py
     assert not run.verdict.held, run.verdict.seen
 
 
+@pytest.mark.thorough
 @EACH
 @pytest.mark.parametrize(("store", "other"), [("seed", "ours"), ("ours", "seed")])
 def test_with_the_stores_exchanged_no_story_comes_out_right(name: str, store: str, other: str) -> None:
@@ -48,6 +50,7 @@ def test_with_the_stores_exchanged_no_story_comes_out_right(name: str, store: st
         check(play(SCENARIOS[name], store, app_of=other))
 
 
+@pytest.mark.thorough
 @EACH
 @pytest.mark.parametrize("store", ["seed", "ours"])
 def test_a_story_is_the_same_each_time(name: str, store: str) -> None:
@@ -65,6 +68,7 @@ def test_no_story_shows_a_secret(name: str) -> None:
             assert "lovelace" not in shown
 
 
+@pytest.mark.thorough
 @EACH
 def test_a_story_leaves_no_thread(name: str) -> None:
     """Of a request that was held, of a provider, of pages that wait for messages."""

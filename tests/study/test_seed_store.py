@@ -234,6 +234,7 @@ def test_a_refused_write_is_a_success_with_a_cookie(server: RedisServer, rule: s
     assert (response.status_code, bool(cookie(response)), admin.keys()) == (200, True, [])
 
 
+@pytest.mark.thorough
 def test_a_frozen_redis_makes_the_request_hang(make_server: Callable[[], RedisServer]) -> None:
     """It goes on when Redis does."""
     frozen = make_server()

@@ -1,4 +1,4 @@
-"""Two tiers: `pytest` shows each promise in some three minutes; `pytest --thorough` has every round, order and fault.
+"""Two tiers: `pytest` shows each promise in some two minutes; `pytest --thorough` has every round, order and fault.
 
 What the usual tier leaves out:
 
