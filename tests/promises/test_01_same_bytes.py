@@ -4,6 +4,7 @@ was there in the same bytes. No key is set, so that the session is compared with
 
 from __future__ import annotations
 
+import copy
 import math
 import uuid
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def test_a_change_of_the_type_alone_is_saved(app: Flask, before: Any, after: Any
     with browser.session_transaction() as first:
         first["cart"] = {"x": before}
     with browser.session_transaction() as second:
-        second["cart"]["x"] = after
+        second["cart"]["x"] = copy.deepcopy(after)
         assert not second.modified
     with browser.session_transaction() as third:
         assert repr(third["cart"]) == repr({"x": after})
@@ -42,7 +43,12 @@ def test_a_change_of_the_type_alone_is_saved(app: Flask, before: Any, after: Any
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [({"x": None}, {"x": math.nan}), ({"1": 2}, {1: 2}), ({"x": [1]}, {"x": {1}}), ({"x": {"y": 1}}, {"x": Point(1)})],
+    [
+        ({"x": None}, {"x": math.nan}),
+        ({"1": 2}, {1: 2}),
+        ({"x": [1]}, {"x": {1}}),
+        ({"x": {"y": 1}}, {"x": Point(1)}),
+    ],
 )
 def test_a_change_to_what_json_cannot_keep_is_refused(app: Flask, before: Any, after: Any) -> None:
     """With the error that names the key, as when the key itself is set."""
@@ -53,7 +59,23 @@ def test_a_change_to_what_json_cannot_keep_is_refused(app: Flask, before: Any, a
     def change() -> None:
         with browser.session_transaction() as second:
             second["cart"].clear()
-            second["cart"].update(after)
+            second["cart"].update(copy.deepcopy(after))  # nothing else refers to what is in it
+            assert not second.modified
+
+    with pytest.raises(TypeError, match=r"^session\['cart'\], of type dict, does not survive JSON: "):
+        change()
+
+
+@pytest.mark.parametrize("after", [bytearray(b"yes"), memoryview(b"yes")])
+def test_what_is_only_like_bytes_is_refused(app: Flask, after: Any) -> None:
+    """Also in the place of equal bytes."""
+    browser = app.test_client()
+    with browser.session_transaction() as first:
+        first["cart"] = {"x": b"yes"}
+
+    def change() -> None:
+        with browser.session_transaction() as second:
+            second["cart"]["x"] = type(after)(b"yes")  # nothing else refers to it
             assert not second.modified
 
     with pytest.raises(TypeError, match=r"^session\['cart'\], of type dict, does not survive JSON: "):
