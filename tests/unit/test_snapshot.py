@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
-from hypothesis import given
-from support.values import sessions, typed
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markupsafe import Markup
+from support.values import leaves, sessions, typed
+from werkzeug.http import http_date
 
-from _redis_store.record import dump_record, load_record
+from _redis_store.record import BYTES, dump_record, load_record, may_have_tags
 from _redis_store.snapshot import dump_changed, new_items, take_snapshot
 
 FIRST: dict[str, Any] = {"a": {"b": [1, "x", None, 0.0]}, "c": "same"}
@@ -78,9 +87,47 @@ def test_other_keys_are_no_longer_the_same(now: dict[str, Any], new: dict[str, A
 
 
 def read(record: bytes) -> tuple[dict[str, Any], Any]:
+    """As a request does."""
     session = load_record(record)
     assert session is not None
-    return session, take_snapshot(session)
+    return session, () if may_have_tags(record, BYTES) else take_snapshot(session)
+
+
+#: Values that Python, JSON or marshal may take for one of the type.
+ALIKE: dict[type, list[Callable[[Any], Any]]] = {
+    bytes: [bytearray, memoryview, lambda value: b64encode(value).decode()],
+    str: [Text, Markup, str.encode],
+    int: [float, bool, str],
+    bool: [int, float, str],
+    float: [lambda value: int(value) if value == int(value) else -value],
+    list: [tuple, set, lambda value: dict(enumerate(value))],
+    tuple: [list, frozenset],
+    dict: [OrderedDict, list, lambda value: {" di": value}],
+    UUID: [str],
+    datetime: [str, http_date],
+    type(None): [lambda value: math.nan],
+}
+
+
+@example([b"yes"], 0)
+@example([b"yes"], 1)
+@given(st.lists(leaves | st.lists(leaves) | st.lists(leaves).map(tuple), max_size=3), st.integers(0, 2))
+def test_a_snapshot_saves_time_and_hides_no_change(values: list[Any], number: int) -> None:
+    """What takes the place of a value deep inside is found, kept or refused as it is without a snapshot."""
+    record = dump_record({"a": values, "b": {"c": 1}})
+    now, snapshot = read(record)
+    for place, value in enumerate(now["a"]):
+        alike = ALIKE.get(type(value), [lambda value: value])
+        with suppress(TypeError, OverflowError):
+            now["a"][place] = alike[number % len(alike)](value)
+
+    def outcome(before: Any) -> Any:
+        try:
+            return dump_changed(now, record, before, modified=False)
+        except TypeError as error:
+            return str(error)
+
+    assert outcome(snapshot) == outcome(())
 
 
 @pytest.mark.parametrize("modified", [True, False])
