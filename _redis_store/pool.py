@@ -38,7 +38,7 @@ class Pool(ConnectionPool):
 
     patience = 0.05  #: seconds; then a waiting call tries again: nobody tells it when Python frees a connection
 
-    def __init__(self, *, max_connections: int = 50, timeout: float | None = 20, **options: Any) -> None:
+    def __init__(self, *, max_connections: int, timeout: float | None, **options: Any) -> None:
         self.timeout = timeout
         if NO_HIREDIS and options.get("protocol") == 2:
             options.setdefault("parser_class", Parser)

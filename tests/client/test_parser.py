@@ -52,7 +52,7 @@ def read(
 
     The first are those to so many commands of one write; all after them are read by redis-py's method.
     """
-    connection = Pool(protocol=2, socket_timeout=0.05, **options).make_connection()
+    connection = Pool(max_connections=1, timeout=0, protocol=2, socket_timeout=0.05, **options).make_connection()
     connection.set_parser(kind)
     connection._sock = Arriving(pieces)
     parser = connection._parser
