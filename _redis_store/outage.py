@@ -23,7 +23,7 @@ RETRY_AFTER = 5  # seconds, in the Retry-After header of a 503
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
     """`StoreUnavailable` inside a view: Flask makes it a 503, no handler needed. `save_session` adds Retry-After."""
 
-    description = "The session store cannot be reached."
+    description = "The session store cannot be reached, or it refuses."
 
 
 #: How Flask calls teardown functions.
