@@ -168,5 +168,8 @@ def _is_good(settings: Settings, cookie: Cookie, now: float) -> bool:
         return True
     if not -CLOCK_SKEW <= int(now) - cookie.signed_at <= settings.max_age:
         return False
-    # As text: of the several spellings of one signature in base64, only ours counts.
-    return any(hmac.compare_digest(_sign(key, cookie.signed), cookie.signature) for key in reversed(settings.keys))
+    for key in reversed(settings.keys):
+        # As text: of the several spellings of one signature in base64, only ours counts.
+        if hmac.compare_digest(_sign(key, cookie.signed), cookie.signature):
+            return True
+    return False

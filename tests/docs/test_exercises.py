@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -28,7 +29,8 @@ def copy_project(folder: Path) -> None:
 def run(folder: Path, file: str) -> set[str]:
     """Return the tests of a file that fail; of one that runs on several backends, the name alone."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", file]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    env = {**os.environ, "PYTEST_ADDOPTS": ""}  # it is for this run
+    run = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert run.returncode in (0, 1), run.stdout + run.stderr
     failed = re.findall(r"^FAILED (.*?)(?: - .*)?$", run.stdout, re.M)
     return {re.sub(r"\[(fakeredis|redis-server).*", "", name) for name in failed}
@@ -41,15 +43,28 @@ def test_there_are_at_least_eight() -> None:
     assert all("?" in text and "<summary>Answer</summary>" in text for _, _, text in EXERCISES)
 
 
+def do(text: str) -> tuple[str, str]:
+    """Return the file that an exercise changes, and what is in it then."""
+    (file,) = re.findall(r"^In `(.+)`, (?:delete|replace)$", text, re.M)
+    old, new = (*blocks("python", text), "")[:2]
+    if (code := (ROOT / file).read_text()).count(old) == 0:  # a part of a line
+        old, new = old.rstrip(), new.rstrip()
+    assert code.count(old) == 1
+    return file, code.replace(old, new)
+
+
+@pytest.mark.parametrize("text", [text for _, _, text in EXERCISES])
+def test_what_an_exercise_changes_is_there(text: str) -> None:
+    """Once, in the file that it names."""
+    file, changed = do(text)
+    assert changed != (ROOT / file).read_text()
+
+
 def turn_red(text: str, folder: Path) -> set[str]:
     """Return the tests that fail once an exercise is done, of the file that it names."""
     copy_project(folder)
-    (file,) = re.findall(r"^In `(.+)`, (?:delete|replace)$", text, re.M)
-    old, new = (*blocks("python", text), "")[:2]
-    if (code := (folder / file).read_text()).count(old) == 0:  # a part of a line
-        old, new = old.rstrip(), new.rstrip()
-    assert code.count(old) == 1
-    (folder / file).write_text(code.replace(old, new))
+    file, changed = do(text)
+    (folder / file).write_text(changed)
     return run(folder, named_by(text).partition("::")[0])
 
 
