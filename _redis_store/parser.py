@@ -65,7 +65,7 @@ class Parser(_RESP2Parser):
             if left > 0:
                 pieces.append(piece)
             left -= len(piece)
-        return b"".join(pieces)[:size]  # it is itself, but where `begin` had the half of that end
+        return b"".join(pieces)[:size]  # cut only where `begin` has the first half of that end
 
 
 def _parse(data: bytes, start: int) -> tuple[Any, int]:
