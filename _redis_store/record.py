@@ -27,7 +27,7 @@ log = logging.getLogger("redis_store")
 Session = dict[str, Any]
 
 TAG = b'{" '  # how each of Flask's tags begins; inside a text the quote would be escaped
-BYTES = b'{" b"'  # the one of bytes
+BYTES = b'{" b"'  # the tag of bytes
 
 _REFUSALS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -123,9 +123,14 @@ def is_plain(record: bytes) -> bool:
     )
 
 
-def may_have_tags(record: bytes, begin: bytes = TAG) -> bool:
-    """Return whether there may be other types than JSON's own in a record; or the one whose tag begins like that."""
-    return are_registered() or holds(record, begin)
+def may_have_tags(record: bytes) -> bool:
+    """Return whether there may be other types than JSON's own in a record."""
+    return are_registered() or holds(record, TAG)
+
+
+def may_have_bytes(record: bytes) -> bool:
+    """Return whether there may be bytes in a record, or a type that an app registered, which may be like them."""
+    return are_registered() or holds(record, BYTES)
 
 
 def load_record(record: bytes | None) -> Session | None:

@@ -14,7 +14,7 @@ from _redis_store.cookie import Cookie, choose, read_all
 from _redis_store.lifetime import is_due
 from _redis_store.marks import ACCESSED, GIVEN_SID, SKIP_REFRESH
 from _redis_store.outage import SessionUnavailable, for_views, is_tearing_down
-from _redis_store.record import BYTES, load_record, may_have_tags
+from _redis_store.record import load_record
 from _redis_store.sender import StoreUnavailable
 from _redis_store.settings import Settings
 from _redis_store.signals import tell, unavailable, unreadable
@@ -34,7 +34,7 @@ class RedisSession(SecureCookieSession):
     sid = ""  #: empty: the visitor has no session
     loaded = False  #: whether reading the record was tried
     record = b""  #: what was in Redis; empty: nothing, or nothing usable
-    snapshot: Snapshot = ()  #: of what that is; none, if there are bytes in it
+    snapshot: Snapshot = ()  #: of what that is
     signed_at = 0  #: when the cookie was signed (Unix time); 0: it is not
     failure: StoreUnavailable | None = None  #: why it could not be read
     hidden = False  #: whether the session then was empty for somebody, instead of raising
@@ -163,8 +163,7 @@ class RedisSession(SecureCookieSession):
         session = load_record(record)
         if record is not None and session is not None:
             dict.update(self, session)  # not self.update: nothing is modified yet
-            # Of what was read: self may hold more, set before. To marshal, all that is like bytes is bytes.
-            snapshot = () if may_have_tags(record, BYTES) else take_snapshot(session)
+            snapshot = take_snapshot(record, session)  # not of self, which may hold more, set before
             self.remember(record, owners_of(session, self.settings.owner_keys), snapshot)
         elif record is not None:
             tell(unreadable, "record")

@@ -15,12 +15,17 @@ from marshal import dumps
 from typing import Any
 
 from _redis_store.failure import raise_interruption
-from _redis_store.record import dump_record, is_plain, may_have_tags, respell
+from _redis_store.record import dump_record, is_plain, may_have_bytes, may_have_tags, respell
 
 Snapshot = Sequence[bytes]  # one for each item of the session, in its order
 
 
-def take_snapshot(session: Mapping[str, Any]) -> Snapshot:
+def take_snapshot(record: bytes, session: Mapping[str, Any]) -> Snapshot:
+    """Return what the session is that was read from this record. Empty: there can be none."""
+    return () if may_have_bytes(record) else dump_items(session)  # to marshal, a bytearray is bytes
+
+
+def dump_items(session: Mapping[str, Any]) -> Snapshot:
     """Return what the session is now. Empty: nothing is in it, or something that marshal cannot write."""
     outer = sys.exception()
     try:
@@ -35,7 +40,7 @@ def dump_changed(session: Mapping[str, Any], record: bytes, before: Snapshot, *,
 
     `modified`: a key was set or deleted. Errors are those of `dump_record`.
     """
-    now = take_snapshot(session) if before else ()
+    now = dump_items(session) if before else ()
     if now and now == before:
         return None
     new = session if may_have_tags(record) else new_items(session, now, before)  # what is as it was may need its tag

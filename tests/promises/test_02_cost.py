@@ -21,7 +21,7 @@ from support.clustered import take_for_cluster
 from support.servers import PATIENCE, RedisServer
 from support.wire import Wire
 
-from _redis_store.snapshot import take_snapshot
+from _redis_store.snapshot import dump_items
 from redis_store import RedisSessionInterface, connect
 
 SET, GET, DEL, EXPIRE, NOTHING = {"set": 1}, {"get": 1}, {"del": 1}, {"expire": 1}, dict[str, int]()
@@ -189,7 +189,7 @@ def test_reading_costs_one_get_also_if_somebody_keeps_what_was_read(app: Flask, 
 
     def hold() -> str:
         held.append(session["deep"][0])
-        return str(take_snapshot(session) == session.snapshot)  # type: ignore[attr-defined]
+        return str(dump_items(session) == session.snapshot)  # type: ignore[attr-defined]
 
     route(app, "/hold", hold)
     route(app, "/deep", lambda: session.update(deep=[[1]]))

@@ -23,7 +23,7 @@ from support.servers import RedisServer
 from _redis_store.change import changed_keys
 from _redis_store.owners import name_of
 from _redis_store.record import dump_record, load_record
-from _redis_store.snapshot import take_snapshot
+from _redis_store.snapshot import dump_items
 from redis_store import RedisSessionInterface, RedisStore, StoreUnavailable, merge
 
 
@@ -64,7 +64,7 @@ WRITES: dict[str, Callable[[], object]] = {
     "a record": lambda: dump_record(LARGE),
     "with a tag": lambda: dump_record({**LARGE, "t": (1,)}),
     "what JSON cannot keep": lambda: dump_record({"n": [*LARGE["n"], {1}]}),
-    "a snapshot": lambda: take_snapshot(LARGE),
+    "a snapshot": lambda: dump_items(LARGE),
     "a merge": lambda: merge({"n": [1]}, LARGE, {}),
     "changed keys": lambda: changed_keys({"n": [1]}, LARGE),
 }

@@ -18,8 +18,8 @@ from markupsafe import Markup
 from support.values import leaves, sessions, typed
 from werkzeug.http import http_date
 
-from _redis_store.record import BYTES, dump_record, load_record, may_have_tags
-from _redis_store.snapshot import dump_changed, new_items, take_snapshot
+from _redis_store.record import dump_record, load_record
+from _redis_store.snapshot import dump_changed, dump_items, new_items, take_snapshot
 
 FIRST: dict[str, Any] = {"a": {"b": [1, "x", None, 0.0]}, "c": "same"}
 
@@ -31,7 +31,7 @@ class Text(str):
 @given(sessions, sessions)
 def test_only_what_is_equal_and_of_the_same_types_has_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     """What Python calls equal may have other types."""
-    if take_snapshot(one) and take_snapshot(one) == take_snapshot(other):
+    if dump_items(one) and dump_items(one) == dump_items(other):
         assert repr(typed(one)) == repr(typed(other))
 
 
@@ -42,9 +42,9 @@ def test_what_was_read_again_has_the_same(session: dict[str, Any]) -> None:
     one, other = load_record(record), load_record(record)
     assert one is not None
     assert other is not None
-    before = take_snapshot(one)
-    assert take_snapshot(other) == before
-    assert not before or new_items(other, take_snapshot(other), before) == {}
+    before = dump_items(one)
+    assert dump_items(other) == before
+    assert not before or new_items(other, dump_items(other), before) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_was_read_again_has_the_same(session: dict[str, Any]) -> None:
 def test_another_value_or_type_deep_inside_is_new(inside: Any) -> None:
     """Also where both are the same to Python, or to JSON."""
     now = {"a": {"b": inside}, "c": "same"}
-    assert new_items(now, take_snapshot(now), take_snapshot(FIRST)) == {"a": now["a"]}
+    assert new_items(now, dump_items(now), dump_items(FIRST)) == {"a": now["a"]}
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,16 @@ def test_another_value_or_type_deep_inside_is_new(inside: Any) -> None:
 )
 def test_other_keys_are_no_longer_the_same(now: dict[str, Any], new: dict[str, Any] | None) -> None:
     """Their order counts as well. Types that JSON lacks: everything is looked at (None)."""
-    snapshot = take_snapshot(now)
-    assert snapshot != take_snapshot(FIRST)
-    assert new_items(now, snapshot, take_snapshot(FIRST)) == (now if new is None else new)
+    snapshot = dump_items(now)
+    assert snapshot != dump_items(FIRST)
+    assert new_items(now, snapshot, dump_items(FIRST)) == (now if new is None else new)
 
 
 def read(record: bytes) -> tuple[dict[str, Any], Any]:
     """As a request does."""
     session = load_record(record)
     assert session is not None
-    return session, () if may_have_tags(record, BYTES) else take_snapshot(session)
+    return session, take_snapshot(record, session)
 
 
 #: Values that Python, JSON or marshal may take for one of the type.
