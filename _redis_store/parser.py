@@ -10,7 +10,6 @@ from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError
 
 NO_HIREDIS = DefaultParser is _RESP2Parser
-MAX_PIECE = 2**18  # bytes that are read at once; more would come from fresh memory each time, which costs more
 
 
 class Parser(_RESP2Parser):
@@ -57,15 +56,15 @@ class Parser(_RESP2Parser):
         return [self.read_response(disable_decoding) for _ in range(number)]
 
     def _complete(self, begin: bytes, size: int) -> bytes:
-        """Return a text that begins so; read it, and the end of its line. It is copied once, and not for each piece."""
-        pieces, left = [begin], size - len(begin)
-        while left > -2:
-            if not (piece := self._sock.recv(min(left, MAX_PIECE) if left > 0 else left + 2)):
+        """Return a text of that size, which begins so; read it, and the end of its line."""
+        line = bytearray(size + 2)
+        view, come = memoryview(line), len(begin)
+        view[:come] = begin
+        while come < len(line):
+            if not (number := self._sock.recv_into(view[come:])):
                 raise ConnectionError(SERVER_CLOSED_CONNECTION_ERROR)
-            if left > 0:
-                pieces.append(piece)
-            left -= len(piece)
-        return b"".join(pieces)[:size]  # cut only where `begin` has the first half of that end
+            come += number
+        return bytes(view[:size])
 
 
 def _parse(data: bytes, start: int) -> tuple[Any, int]:

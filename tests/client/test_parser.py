@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import select
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,21 +30,28 @@ ANSWERS = [
 ]
 
 
-class Arriving:
-    """A socket to which bytes come in pieces: one recv() returns one, or what fits. An empty one is the end."""
+class Arriving(socket.socket):
+    """A socket to which bytes come in pieces, each when the one before it has been read. An empty one is the end."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
+        ours, self.theirs = socket.socketpair()
+        super().__init__(fileno=ours.detach())
+        self.settimeout(0.05)
         self.pieces = list(pieces)
 
-    def recv(self, size: int) -> bytes:
-        if not self.pieces:
-            raise builtins.TimeoutError("timed out")
-        piece = self.pieces[0]
-        self.pieces[:1] = [piece[size:]] if piece[size:] or not piece else []
-        return piece[:size]
+    def recv(self, *args: Any) -> bytes:
+        self.arrive()
+        return super().recv(*args)
 
-    def settimeout(self, seconds: float) -> None:
-        """Nothing waits."""
+    def recv_into(self, *args: Any) -> int:
+        self.arrive()
+        return super().recv_into(*args)
+
+    def arrive(self) -> None:
+        """Let the next piece come, if nothing is there."""
+        if self.pieces and not select.select([self], [], [], 0)[0]:
+            piece = self.pieces.pop(0)
+            self.theirs.sendall(piece) if piece else self.theirs.close()
 
 
 def read(
@@ -52,21 +61,21 @@ def read(
 
     The first are those to so many commands of one write; all after them are read by redis-py's method.
     """
-    connection = Pool(max_connections=1, timeout=0, protocol=2, socket_timeout=0.05, **options).make_connection()
-    connection.set_parser(kind)
-    connection._sock = Arriving(pieces)
-    parser = connection._parser
-    parser.on_connect(connection)
-    found: list[Any] = []
-    try:
-        if isinstance(parser, Parser):
-            found += parser.read_answers(together, True) if together > 1 else [parser.read_answer(True)]
-        while len(found) < number:
-            found.append(parser.read_response(len(found) < together))
-    except Exception as error:
-        found.append(error)
-    connection._sock = None
-    return [(type(answer), str(answer)) if isinstance(answer, Exception) else answer for answer in found]
+    with Arriving(pieces) as ours, ours.theirs:
+        connection = Pool(max_connections=1, timeout=0, protocol=2, socket_timeout=0.05, **options).make_connection()
+        connection.set_parser(kind)
+        connection._sock = ours
+        parser = connection._parser
+        parser.on_connect(connection)
+        found: list[Any] = []
+        try:
+            if isinstance(parser, Parser):
+                found += parser.read_answers(together, True) if together > 1 else [parser.read_answer(True)]
+            while len(found) < number:
+                found.append(parser.read_response(len(found) < together))
+        except Exception as error:
+            found.append(error)
+        return [(type(answer), str(answer)) if isinstance(answer, Exception) else answer for answer in found]
 
 
 @pytest.mark.parametrize("decode_responses", [False, True])
