@@ -85,7 +85,7 @@ class Client(Redis):
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
     def _pack_all(self, commands: Sequence[tuple[Any, ...]]) -> list[bytes]:
-        """Return the commands as Redis wants them: the usual ones in a third of the time that redis-py takes.
+        """Return the commands as Redis wants them: the usual ones in less than half of redis-py's time.
 
         In pieces, so that a large word is not copied.
         """

@@ -47,8 +47,8 @@ def has_jsons_types(session: Mapping[str, Any], record: bytes) -> bool:
 def is_deep(session: dict[str, Any], record: bytes) -> bool:
     """Return whether more than MAX_DEPTH dicts and lists are inside each other.
 
-    Looks at the brackets of the record, which takes a tenth of the time that looking at the session does, and takes the
-    innermost pairs away. Brackets inside texts may hide some of the depth; then the session is looked at.
+    Looks at the brackets of the record, in an eighth of the time that the session would take: takes the innermost pairs
+    away, again and again. Brackets inside texts may hide some of the depth; then the session is looked at.
     """
     brackets = record.translate(_ONE_KIND, _NO_BRACKETS)
     if len(brackets) <= 2 * MAX_DEPTH:  # so few cannot be so deep

@@ -1,9 +1,9 @@
 """What a session was when it was read, to tell in the end whether it has changed: `dump_changed`. Pure.
 
 A snapshot is made by marshal, which writes values with their types: a tuple is no list, True is no 1, NaN is not None.
-JSON says less, and to look at each type in Python takes five times as long. What changed has other bytes. Equal values
-may have other bytes, too, when something else refers to one of them; so of what seems to be new the record decides. No
-snapshot is ever loaded. It is about as large as the record, and lives as long as the session object.
+JSON says less, and to look at each type in Python takes almost three times as long. What changed has other bytes. Equal
+values may have other bytes, too, when something else refers to one of them; so of what seems to be new the record
+decides. No snapshot is ever loaded. It is about as large as the record, and lives as long as the session object.
 """
 
 from __future__ import annotations
